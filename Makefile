@@ -1,0 +1,55 @@
+# `make` lists the targets. Each makes the environment that it needs, in .venv.
+
+PYTHON ?= python3
+IMAGE ?= savedmodel-server
+TAG ?= 2.21.0
+PORT ?= 5000
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-faults check fix bench docker-build docker-run clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/.installed ## make .venv and install what the server needs
+
+run: .venv/.installed ## serve the models in ./model on http://127.0.0.1:5000
+	@exec $(BIN)/gunicorn wsgi:app
+
+test: .venv/.installed-dev ## run the tests
+	$(BIN)/python -m pytest
+
+test-faults: .venv/.installed-dev ## run the slow tests that kill, flood and corrupt
+	$(BIN)/python -m pytest -m faults
+
+check: .venv/.installed-dev ## check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: .venv/.installed-dev ## format, and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.installed-dev ## measure the server beside others
+	$(BIN)/python -m bench
+
+docker-build: ## build the image
+	docker build --build-arg TAG=$(TAG) --tag $(IMAGE) .
+
+docker-run: docker-build ## run the image, published on 127.0.0.1:5000 only
+	docker run --rm --read-only --tmpfs /tmp --cap-drop ALL --publish 127.0.0.1:$(PORT):5000 $(DOCKER_ARGS) $(IMAGE)
+
+clean: ## remove the environment and what tools left
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@

@@ -1,0 +1,39 @@
+"""The application: services, then what every request gets, then the routes."""
+
+from contextlib import ExitStack
+
+from flask import Flask
+
+from serving import logs
+from serving.inference import Inference
+from serving.models.board import StatusBoard
+from serving.models.configured import make_source
+from serving.models.loader import Loader
+from serving.models.manager import ModelManager
+from serving.rest import http, site, v1
+from serving.settings import Settings
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """An application that serves the models that the settings name; they load in the background."""
+    settings = settings or Settings.from_environ()
+    logs.configure(settings.log_format)
+    services = ExitStack()
+    access_log = logs.AccessLog(settings.log_format) if settings.access_log else None
+    board = StatusBoard(settings.workers_dir)
+    manager = ModelManager(make_source(settings), Loader(settings), settings.model_poll_seconds, board.publish)
+    inference = Inference(manager, board, settings.request_timeout_seconds)
+    services.callback(access_log.close if access_log else lambda: None)
+    services.callback(board.close)
+    services.callback(manager.close)
+
+    app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False
+    app.extensions["services"] = services
+    app.extensions["model_manager"] = manager
+    app.extensions["is_quick"] = lambda method, target, body_bytes: body_bytes <= 16384
+    http.attach(app, settings, access_log)
+    app.register_blueprint(v1.blueprint(inference, settings))
+    app.register_blueprint(site.blueprint(inference, settings.metrics_dir))
+    manager.start()
+    return app

@@ -1,0 +1,86 @@
+"""How gunicorn runs the server; it reads this file by itself. What can be set is in serving/settings.py.
+
+The parent imports TensorFlow, so that workers start fast and share its memory, but runs nothing with it: models are
+loaded in each worker, after the fork.
+"""
+
+import gc
+import os
+import shutil
+import sys
+from typing import Any
+
+from serving import boot, logs
+from serving.errors import SettingsError
+
+_own_runtime_dir = "SERVING_RUNTIME_DIR" not in os.environ
+try:
+    settings = boot.prepare(os.environ)
+except SettingsError as error:
+    sys.exit(f"Error: {error}")
+
+bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+workers = settings.workers
+worker_class = "gthread"
+threads = settings.threads
+keepalive = 5
+timeout = 60
+graceful_timeout = round(settings.drain_seconds)
+preload_app = False
+control_socket_disable = True
+
+
+def on_starting(server: Any) -> None:
+    """Refuse to start where the port is taken, before anything else is done."""
+    logs.configure(settings.log_format)
+    if "GUNICORN_FD" not in os.environ and "LISTEN_FDS" not in os.environ:
+        for address in server.cfg.address:
+            if isinstance(address, tuple):
+                try:
+                    boot.check_address(*address)
+                except SettingsError as error:
+                    sys.exit(f"Error: {error}")
+
+
+def when_ready(server: Any) -> None:
+    """Import everything once, in the parent; what is there now is never garbage."""
+    import app  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Number the workers, so that they can share GPUs out among them."""
+    worker.index = boot.worker_index({other.index for other in server.WORKERS.values()})
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Tell the worker its number."""
+    os.environ["SERVING_WORKER_INDEX"] = str(worker.index)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Take no connection before the models are there; meanwhile the parent hears that the worker is alive."""
+    manager = worker.wsgi.extensions["model_manager"]
+    while worker.alive and not manager.wait_until_settled(1.0):
+        worker.notify()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Unload the models and write the last log lines."""
+    if worker.wsgi is not None:
+        worker.wsgi.extensions["services"].close()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Forget what a worker that has ended had to say of itself."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    """Remove what the workers shared."""
+    if _own_runtime_dir and settings.runtime_dir is not None:
+        shutil.rmtree(settings.runtime_dir, ignore_errors=True)

@@ -1,0 +1,341 @@
+"""One client connection: whole requests in, whole answers out, one at a time, under limits and deadlines.
+
+The bytes are parsed by httptools (llhttp). A request reaches the application only when all of it is there, so a slow
+client costs memory within a limit but no thread. Whatever is wrong with the framing is answered as JSON and ends the
+connection, since nobody can tell where the next request would begin.
+
+    waiting -> reading the head -> reading the body -> answering -> writing -> waiting
+"""
+
+import asyncio
+import io
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any, Protocol, cast
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+MEBI = 1024 * 1024
+
+Environ = dict[str, Any]
+Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one connection may cost. Sizes in bytes, times in seconds."""
+
+    target_bytes: int = 4094
+    headers: int = 100
+    header_bytes: int = 8190
+    head_bytes: int = 64 * 1024
+    body_bytes: int = 16 * MEBI
+    head_seconds: float = 5.0
+    body_seconds: float = 10.0
+    seconds_a_mebibyte: float = 1.0
+    idle_seconds: float = 5.0
+
+    def transfer_seconds(self, size: int) -> float:
+        """The time that so many bytes of a body may take."""
+        return self.body_seconds + self.seconds_a_mebibyte * size / MEBI
+
+
+class Front(Protocol):
+    """What a connection needs of the worker that it belongs to."""
+
+    limits: Limits
+
+    def answer(self, request: "Request", connection: "Connection") -> None:
+        """Have the request answered, now or later, by a call of `connection.send`."""
+
+    def opened(self, connection: "Connection") -> None: ...
+
+    def closed(self, connection: "Connection") -> None: ...
+
+
+class Refused(Exception):
+    """A request that is refused before it reaches the application."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass(slots=True)
+class Request:
+    """A request as it arrives; complete once it is handed on."""
+
+    target: bytes = b""
+    method: str = ""
+    version: str = "1.1"
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: list[bytes] = field(default_factory=list)
+    body_bytes: int = 0
+    keep_alive: bool = True
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one connection. Used by the event loop's thread only."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._limits = front.limits
+        self._parser = httptools.HttpRequestParser(self)
+        self._request = Request()
+        self._complete: deque[Request] = deque()
+        self._refused: Refused | None = None
+        self._held_back: list[bytes] = []
+        self._head_bytes = 0
+        self._in_head = True
+        self._answering = False
+        self._advancing = False
+        self._unsent = False
+        self._transport: asyncio.Transport
+        self.peer = ""
+        self.deadline = 0.0
+        """When, on the monotonic clock, whatever the connection waits for must have come; see `expire`."""
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0] if isinstance(peer, tuple) else ""
+        self.deadline = time.monotonic() + self._limits.head_seconds
+        self._front.opened(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._front.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answering:  # a client that does not wait for answers: it waits until this one is sent
+            self._held_back.append(data)
+            self._transport.pause_reading()
+        elif self._refused is None:
+            self._feed(data)
+
+    def eof_received(self) -> bool:
+        if self._answering:
+            return True  # it has no more to say, but listens
+        if not self.is_idle:
+            self._refuse(Refused(HTTPStatus.BAD_REQUEST, "The request ended before it was complete"))
+            self._advance()
+        return False
+
+    def pause_writing(self) -> None:
+        self._unsent = True
+
+    def resume_writing(self) -> None:
+        self._unsent = False
+
+    # What the parser calls, in this order, for each request.
+
+    def on_url(self, url: bytes) -> None:
+        self._request.target += url
+        if len(self._request.target) > self._limits.target_bytes:
+            raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "The request's path is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        headers = self._request.headers
+        headers.append((name.lower(), value))
+        if len(headers) > self._limits.headers or len(name) + len(value) > self._limits.header_bytes:
+            raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many or too long headers")
+
+    def on_headers_complete(self) -> None:
+        request, limits = self._request, self._limits
+        request.method = self._parser.get_method().decode("ascii")
+        request.version = self._parser.get_http_version()
+        self._in_head = False
+        length = next((int(value) for name, value in request.headers if name == b"content-length"), 0)
+        if length > limits.body_bytes:
+            raise _too_large(limits)
+        self.deadline = time.monotonic() + limits.transfer_seconds(length or limits.body_bytes)
+        if (b"expect", b"100-continue") in request.headers:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, data: bytes) -> None:
+        request = self._request
+        request.body.append(data)
+        request.body_bytes += len(data)
+        if request.body_bytes > self._limits.body_bytes:
+            raise _too_large(self._limits)
+
+    def on_message_complete(self) -> None:
+        self._request.keep_alive = self._parser.should_keep_alive()
+        self._complete.append(self._request)
+        self._request = Request()
+        self._in_head, self._head_bytes = True, 0
+
+    # What the worker calls.
+
+    def send(self, answer: bytes, keep_alive: bool) -> None:
+        """Write the answer of the request in hand, and go on with what came after it."""
+        self._answering = False
+        if self._transport.is_closing():
+            return
+        self._transport.write(answer)
+        if not keep_alive:
+            self._transport.close()
+            return
+        wait = self._limits.transfer_seconds(len(answer)) if self._unsent else self._limits.idle_seconds
+        self.deadline = time.monotonic() + wait
+        self._advance()
+
+    def expire(self) -> None:
+        """End the connection, whose deadline has passed: an answer in the making has its deadline elsewhere."""
+        if self._answering:
+            return
+        if self._unsent:
+            self._transport.abort()
+        elif self.is_idle:
+            self._transport.close()
+        else:
+            self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time"))
+            self._advance()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the connection waits for a request of which nothing has come."""
+        return self._in_head and not (self._answering or self._complete or self._head_bytes)
+
+    def close(self) -> None:
+        """End the connection once what has been written is sent."""
+        self._transport.close()
+
+    def _feed(self, data: bytes) -> None:
+        if self._in_head:
+            if not self._head_bytes:
+                self.deadline = time.monotonic() + self._limits.head_seconds
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # it may be ignored, but what follows is not HTTP
+            self._complete[-1].keep_alive = False
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause if isinstance(cause, Refused) else _malformed(error))
+        if self._in_head and self._head_bytes > self._limits.head_bytes:
+            self._refuse(Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large"))
+        self._advance()
+
+    def _refuse(self, refused: Refused) -> None:
+        self._refused = self._refused or refused
+
+    def _advance(self) -> None:
+        """Have the next request answered, as long as there is one; `send` may be called meanwhile or later."""
+        if self._advancing:
+            return
+        self._advancing = True
+        while not self._answering and not self._transport.is_closing():
+            if self._complete:
+                self._answering = True
+                self._front.answer(self._complete.popleft(), self)
+            elif self._refused is not None:
+                self._transport.write(refusal(self._refused))
+                self._transport.close()
+            elif self._held_back:
+                data, self._held_back = b"".join(self._held_back), []
+                self._transport.resume_reading()
+                self._advancing = False
+                self._feed(data)
+                return
+            else:
+                break
+        self._advancing = False
+
+
+# To and from WSGI.
+
+
+def environ_of(request: Request, connection: Connection, base: Environ) -> Environ:
+    """The WSGI environ of a request; `base` holds what is the same for all."""
+    path, _, query = request.target.partition(b"?")
+    environ = base | {
+        "REQUEST_METHOD": request.method,
+        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+        "QUERY_STRING": query.decode("latin-1"),
+        "RAW_URI": request.target.decode("latin-1"),
+        "SERVER_PROTOCOL": "HTTP/" + request.version,
+        "REMOTE_ADDR": connection.peer,
+        "CONTENT_LENGTH": str(request.body_bytes),
+        "wsgi.input": io.BytesIO(request.body[0] if len(request.body) == 1 else b"".join(request.body)),
+    }
+    for name, value in request.headers:
+        key = _ENVIRON_NAMES.get(name) or _environ_name(name)
+        text = value.decode("latin-1")
+        environ[key] = f"{environ[key]},{text}" if key in environ and key.startswith("HTTP_") else text
+    environ["CONTENT_LENGTH"] = str(request.body_bytes)
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    return environ
+
+
+def call(application: Application, environ: Environ, keep_alive: bool) -> bytes:
+    """Call a WSGI application and return its answer as HTTP/1.1."""
+    head: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], error: Any = None) -> None:
+        head[:] = [(status, headers)]
+
+    parts = application(environ, start_response)
+    try:
+        body = b"".join(parts)
+    finally:
+        close = getattr(parts, "close", None)
+        if close is not None:
+            close()
+    status, headers = head[0]
+    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
+    if not any(name.lower() == "content-length" for name, _ in headers):
+        lines.append(f"Content-Length: {len(body)}")
+    lines.append(f"Date: {_now()}")
+    lines.append("Connection: keep-alive\r\n\r\n" if keep_alive else "Connection: close\r\n\r\n")
+    return "\r\n".join(lines).encode("latin-1") + (b"" if environ["REQUEST_METHOD"] == "HEAD" else body)
+
+
+_ENVIRON_NAMES = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
+
+
+@lru_cache(maxsize=256)
+def _environ_name(name: bytes) -> str:
+    """The WSGI name of a header. One with an underscore could pass for another; it gets a name that nothing reads."""
+    text = name.decode("latin-1")
+    return "serving.ignored" if "_" in text else "HTTP_" + text.upper().replace("-", "_")
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+def _now() -> str:
+    return _date(int(time.time()))
+
+
+def _too_large(limits: Limits) -> Refused:
+    return Refused(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"The request body is larger than {limits.body_bytes} bytes; send fewer rows at once or raise "
+        "SERVING_MAX_BODY_BYTES",
+    )
+
+
+def _malformed(error: Exception) -> Refused:
+    return Refused(HTTPStatus.BAD_REQUEST, f"The request is not valid HTTP/1.1: {error}")
+
+
+def refusal(refused: Refused) -> bytes:
+    """The answer to a request that is refused; the connection ends with it."""
+    body = json.dumps({"error": refused.message}).encode()
+    head = (
+        f"HTTP/1.1 {refused.status.value} {refused.status.phrase}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nDate: {_now()}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body

@@ -1,0 +1,178 @@
+"""What every way in shares: find a model, look at it, run it.
+
+The protocols (v1 today) and the command line translate to and from these calls; nothing here knows HTTP or JSON.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from serving import metrics
+from serving.errors import InvalidArgument, NotFound
+from serving.models.examples import serialize_examples
+from serving.models.lifecycle import Handle, State, Statuses, VersionStatus
+from serving.models.manager import ModelManager
+from serving.models.servable import Signature
+from serving.tensors.examples import Example
+from serving.tensors.spec import Array, shape_text
+
+DEFAULT_SIGNATURE = "serving_default"
+CLASSIFY_OUTPUTS = ("classes", "scores")
+
+
+class Board(Protocol):
+    """Where the statuses of all workers can be read."""
+
+    def read(self) -> Statuses: ...
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which version of a model a request names: a number, a label, or, with neither, the latest."""
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+
+class Inference:
+    """Runs and describes models. May be used by several threads at once."""
+
+    def __init__(self, manager: ModelManager, board: Board, timeout_seconds: float) -> None:
+        self._manager = manager
+        self._board = board
+        self._timeout_seconds = timeout_seconds
+
+    def borrow(self, choice: ModelChoice) -> Handle:
+        """Borrow the version that a request names; NotFound, or InvalidArgument for an unknown label."""
+        return self._manager.borrow(choice.name, choice.version, choice.label, self._timeout_seconds)
+
+    def run(self, handle: Handle, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run a signature on one tensor for each of its inputs; one tensor for each of its outputs."""
+        run_seconds, rows = metrics.run_metrics(handle.model, handle.version)
+        started = time.perf_counter()
+        outputs = handle.servable.run(signature.name, inputs)
+        run_seconds.observe(time.perf_counter() - started)
+        rows.observe(next((len(array) for array in inputs.values() if array.ndim), 1))
+        return outputs
+
+    def classify(
+        self, handle: Handle, signature: Signature, examples: list[Example]
+    ) -> tuple[Array | None, Array | None]:
+        """Class labels [b, k] of string and scores [b, k] of float32 for b examples; what the model lacks is None."""
+        outputs = self._run_examples(handle, signature, examples)
+        classes, scores = (outputs.get(name) for name in CLASSIFY_OUTPUTS)
+        if classes is not None:
+            _check_matrix(classes, len(examples), "classes", np.dtype(object), "DT_STRING")
+        if scores is not None:
+            _check_matrix(scores, len(examples), "scores", np.dtype(np.float32), "DT_FLOAT")
+        if classes is not None and scores is not None and classes.shape != scores.shape:
+            raise InvalidArgument(
+                f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
+            )
+        return classes, scores
+
+    def regress(self, handle: Handle, signature: Signature, examples: list[Example]) -> Array:
+        """One float32 value for each of b examples, as [b]."""
+        outputs = self._run_examples(handle, signature, examples)["outputs"]
+        if not (outputs.ndim == 1 or (outputs.ndim == 2 and outputs.shape[1] == 1)):
+            raise InvalidArgument(
+                "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] "
+                f"but got {shape_text(outputs.shape)}"
+            )
+        if len(outputs) != len(examples):
+            raise InvalidArgument(
+                f"Input batch size did not match output batch size: {len(examples)} vs. {len(outputs)}"
+            )
+        if outputs.dtype != np.float32:
+            raise InvalidArgument(f"Expected output Tensor of DT_FLOAT.  Got: {signature.outputs['outputs'].proto}")
+        return outputs.reshape(-1)
+
+    def _run_examples(self, handle: Handle, signature: Signature, examples: list[Example]) -> dict[str, Array]:
+        return self.run(handle, signature, {"inputs": serialize_examples(examples, signature.float_features)})
+
+    def statuses(self, choice: ModelChoice) -> tuple[VersionStatus, ...]:
+        """The versions of a model in all workers, newest first, or the one that the request names."""
+        found = self._board.read().get(choice.name, ())
+        if not found and choice.version is None:
+            raise NotFound(f"Could not find any versions of model {choice.name}")
+        version = choice.version
+        if choice.label is not None:
+            version = self._manager.version_of_label(choice.name, choice.label)
+        if version is None:
+            return found
+        one = tuple(status for status in found if status.version == version)
+        if not one:
+            raise NotFound(f"Could not find version {version} of model {choice.name}")
+        return one
+
+    def models(self) -> dict[str, tuple[tuple[VersionStatus, ...], Mapping[str, int]]]:
+        """Every listed model: its versions, newest first, and its labels."""
+        return {name: (its, self._manager.labels(name)) for name, its in sorted(self._board.read().items())}
+
+    def unready(self) -> dict[str, str]:
+        """Why the server is not ready: a reason by the name of each model without an available version."""
+        if not self._manager.wait_until_settled(0):
+            return {"": "the models are still being loaded"}
+        statuses = self._board.read()
+        if not statuses:
+            return {"": "no model was found"}
+        return {name: _reason(its) for name, its in statuses.items() if not _has_available(its)}
+
+
+def find_signature(handle: Handle, name: str) -> Signature | None:
+    """A signature by name, "" for the default one; None when the model has no such signature."""
+    found: Signature | None = handle.servable.signatures.get(name or DEFAULT_SIGNATURE)
+    return found
+
+
+def check_classify(signature: Signature) -> None:
+    """Refuse a signature that cannot classify: one input called `inputs`; `classes` and/or `scores` as outputs."""
+    _check_example_input(signature, "classification")
+    if len(signature.outputs) not in (1, 2):
+        raise InvalidArgument(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+    if not any(name in signature.outputs for name in CLASSIFY_OUTPUTS):
+        raise InvalidArgument(
+            'Expected classification signature outputs to contain at least one of "classes" or "scores". '
+            f"Signature was: {signature.definition}"
+        )
+
+
+def check_regress(signature: Signature) -> None:
+    """Refuse a signature that cannot regress: one input called `inputs`, one output called `outputs`."""
+    _check_example_input(signature, "regression")
+    if len(signature.outputs) != 1:
+        raise InvalidArgument("Expected one output Tensor.")
+    if "outputs" not in signature.outputs:
+        raise InvalidArgument(f"No regression outputs found in SignatureDef: {signature.definition}")
+
+
+def _check_example_input(signature: Signature, what: str) -> None:
+    if len(signature.inputs) != 1:
+        raise InvalidArgument("Expected one input Tensor.")
+    if "inputs" not in signature.inputs:
+        raise InvalidArgument(f"No {what} inputs found in SignatureDef: {signature.definition}")
+
+
+def _check_matrix(array: Array, rows: int, name: str, dtype: np.dtype[Any], proto: str) -> None:
+    if array.ndim != 2:
+        raise InvalidArgument(f"Expected Tensor shape: [batch_size num_classes] but got {shape_text(array.shape)}")
+    if array.dtype != dtype:
+        raise InvalidArgument(f"Expected {name} Tensor of {proto}. Got: {array.dtype.name}")
+    if len(array) != rows:
+        raise InvalidArgument(f"Expected {name} output batch size of {rows}. Got: {len(array)}")
+
+
+def _has_available(statuses: tuple[VersionStatus, ...]) -> bool:
+    return any(status.state is State.AVAILABLE for status in statuses)
+
+
+def _reason(statuses: tuple[VersionStatus, ...]) -> str:
+    """Why a model has no available version, in a sentence."""
+    if not statuses:
+        return "no version was found"
+    newest = statuses[0]
+    return f"version {newest.version} is {newest.state}" + (f": {newest.error_message}" if newest.failed else "")

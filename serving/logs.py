@@ -1,0 +1,96 @@
+"""Log lines: those of the server on standard error, one for each request on standard output."""
+
+import json
+import logging
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+TEXT = "text"
+JSON = "json"
+
+
+class Access(NamedTuple):
+    """One answered request. `when` is in seconds since the epoch; `model` and `version` are "" where there is none."""
+
+    when: float
+    method: str
+    path: str
+    model: str
+    version: str
+    status: int
+    milliseconds: float
+    request_id: str
+
+
+class AccessLog:
+    """Writes a line for each request, in a thread of its own, so that no request waits for the log.
+
+    `add` may be called from any thread. `close` writes what is left; twice is safe.
+    """
+
+    def __init__(self, form: str, write: Callable[[str], object] = sys.stdout.write) -> None:
+        self._format = _as_json if form == JSON else _as_text
+        self._write = write
+        self._entries: queue.SimpleQueue[Access | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._thread.start()
+
+    def add(self, entry: Access) -> None:
+        """Have a line written soon."""
+        self._entries.put(entry)
+
+    def close(self) -> None:
+        """Write what is waiting and stop."""
+        self._entries.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (entry := self._entries.get()) is not None:
+            lines = [self._format(entry)]
+            while not self._entries.empty() and (entry := self._entries.get()) is not None:
+                lines.append(self._format(entry))
+            self._write("".join(lines))
+            sys.stdout.flush()
+            if entry is None:
+                return
+
+
+def configure(form: str) -> None:
+    """Send the log records of the server and of gunicorn to standard error in the given form."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        _JsonFormatter() if form == JSON else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    )
+    for name in ("serving", "gunicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": _utc(record.created), "level": record.levelname, "message": record.getMessage()}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def _utc(when: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when)) + f".{int(when % 1 * 1000):03d}Z"
+
+
+def _as_text(entry: Access) -> str:
+    return (
+        f"{_utc(entry.when)} {entry.status} {entry.method} {entry.path} model={entry.model or '-'} "
+        f"version={entry.version or '-'} ms={entry.milliseconds:.2f} id={entry.request_id}\n"
+    )
+
+
+def _as_json(entry: Access) -> str:
+    fields = entry._asdict() | {"when": _utc(entry.when), "milliseconds": round(entry.milliseconds, 3)}
+    return json.dumps({"time": fields.pop("when"), **fields}) + "\n"

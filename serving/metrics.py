@@ -1,0 +1,93 @@
+"""Every metric of the server, named once.
+
+With a directory in PROMETHEUS_MULTIPROC_DIR the metrics of all worker processes count together.
+"""
+
+import logging
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    generate_latest,
+)
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+
+log = logging.getLogger(__name__)
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536)
+
+REQUESTS = Counter("serving_requests", "Requests answered, by HTTP status.", ["model", "version", "method", "status"])
+REQUEST_SECONDS = Histogram(
+    "serving_request_seconds", "Time from the request read to the answer made.", ["model", "method"], buckets=_SECONDS
+)
+RUN_SECONDS = Histogram(
+    "serving_run_seconds", "Time that TensorFlow took to run a request.", ["model", "version"], buckets=_SECONDS
+)
+ROWS = Histogram("serving_rows", "Rows (size of dimension 0) of a request.", ["model"], buckets=_ROWS)
+MODEL_STATE = Gauge(
+    "serving_model_state",
+    "Workers in which a model version is in this state.",
+    ["model", "version", "state"],
+    multiprocess_mode="livesum",
+)
+LOAD_SECONDS = Histogram(
+    "serving_load_seconds",
+    "Time to load and warm up a model version.",
+    ["model"],
+    buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0),
+)
+
+
+@lru_cache(maxsize=4096)
+def request_metrics(model: str, version: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    """The counter and the latency of one kind of request, looked up once."""
+    return REQUESTS.labels(model, version, method, str(status)), REQUEST_SECONDS.labels(model, method)
+
+
+@lru_cache(maxsize=4096)
+def run_metrics(model: str, version: int) -> tuple[Histogram, Histogram]:
+    """The run time and the rows of one model version, looked up once."""
+    return RUN_SECONDS.labels(model, str(version)), ROWS.labels(model)
+
+
+def render(directory: Path | None) -> bytes:
+    """All metrics in Prometheus's text format: of every worker whose files are in `directory`, else of this process."""
+    if directory is None:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    registry.register(_WorkersCollector(directory))
+    return generate_latest(registry)
+
+
+class _WorkersCollector:
+    """Merges the metric files of all workers, leaving out those that a killed worker left broken."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(file) for file in sorted(self._directory.glob("*.db")) if _is_readable(file)]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(files, accumulate=True)
+        return merged
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        for _ in MmapedDict.read_all_values_from_file(str(file)):
+            pass
+    except Exception as error:  # whatever a half-written file makes the reader raise
+        log.debug("metric file %s is left out: %s", file.name, error)
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Models: what ought to be loaded, what is, and how it runs."""

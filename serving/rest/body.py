@@ -1,0 +1,93 @@
+"""The body of a request: all of it, within its limits, decompressed; or an error."""
+
+import re
+import zlib
+from typing import IO, Any
+
+from serving.errors import InvalidArgument, PayloadTooLarge, UnsupportedMediaType
+
+CHUNK_BYTES = 4096
+"""How much of a compressed body is read at a time; what follows the end of a member is copied, so it must be little."""
+
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_GZIP = 16 + zlib.MAX_WBITS
+_WINDOW_BITS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
+
+
+def read_body(environ: dict[str, Any], max_bytes: int, max_decompressed_bytes: int) -> bytes:
+    """The body that a WSGI request promises, whole and decompressed.
+
+    PayloadTooLarge beyond either limit, InvalidArgument for a body that ends early or does not decompress,
+    UnsupportedMediaType for a Content-Encoding other than gzip and deflate.
+    """
+    body = _read(environ, max_bytes)
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in _WINDOW_BITS:
+        raise UnsupportedMediaType(f"Content-Encoding {encoding[:64]!r} is not supported; send gzip, deflate or none")
+    return _decompress(body, encoding, max_decompressed_bytes)
+
+
+def _read(environ: dict[str, Any], max_bytes: int) -> bytes:
+    stream: IO[bytes] = environ["wsgi.input"]
+    if environ.get("wsgi.input_terminated") and "CONTENT_LENGTH" not in environ:
+        body = _read_some(stream, max_bytes + 1)
+        _check_size(len(body), max_bytes)
+        return body
+    length = _promised_length(environ)
+    _check_size(length, max_bytes)
+    body = _read_some(stream, length)
+    if len(body) < length:
+        raise InvalidArgument(f"The request body ended after {len(body)} of {length} bytes")
+    return body
+
+
+def _promised_length(environ: dict[str, Any]) -> int:
+    text = environ.get("CONTENT_LENGTH") or "0"
+    if not _LENGTH.fullmatch(text):
+        raise InvalidArgument("Content-Length is not a whole number")
+    return int(text)
+
+
+def _read_some(stream: IO[bytes], size: int) -> bytes:
+    try:
+        return stream.read(size)
+    except Exception:  # whatever a server raises for a body that is not framed as it should be
+        raise InvalidArgument("The request body ended early or is not framed correctly") from None
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise PayloadTooLarge(
+            f"The request body is larger than {max_bytes} bytes; send fewer rows at once or raise "
+            "SERVING_MAX_BODY_BYTES"
+        )
+
+
+def _decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """All members of a compressed body, stopped as soon as they exceed `max_bytes`."""
+    data = bytearray()
+    position = 0
+    while position < len(body) or not position:
+        stream = zlib.decompressobj(wbits=_WINDOW_BITS[encoding])
+        while not stream.eof:
+            chunk = body[position : position + CHUNK_BYTES]
+            if not chunk:
+                raise InvalidArgument(f"The request body ended before its {encoding} stream did")
+            data += _decompress_chunk(stream, chunk, encoding, max_bytes - len(data))
+            position += len(chunk) - len(stream.unused_data)
+    return bytes(data)
+
+
+def _decompress_chunk(stream: Any, chunk: bytes, encoding: str, left: int) -> bytes:
+    try:
+        data: bytes = stream.decompress(chunk, left + 1)
+    except zlib.error:
+        raise InvalidArgument(f"The request body is not valid {encoding}") from None
+    if len(data) > left:
+        raise PayloadTooLarge(
+            "The request body is too large when decompressed; send fewer rows at once or raise "
+            "SERVING_MAX_DECOMPRESSED_BYTES"
+        )
+    return data

@@ -1,0 +1,165 @@
+"""What holds for every request and answer: ids, errors as JSON, CORS, compression, metrics and the access log."""
+
+import logging
+import os
+import re
+import time
+import zlib
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import quote
+
+import orjson
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from serving import metrics
+from serving.errors import MethodNotAllowed, NotFound, ServingError, Unavailable
+from serving.logs import Access, AccessLog
+from serving.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MAX_ERROR_BYTES = 4096
+"""What the body of an error is cut to, so that no answer repeats a large request."""
+COMPRESS_FROM_BYTES = 4096
+"""Smaller answers fit a few packets, so compressing them costs more time than it saves."""
+
+_MALFORMED = "Malformed request: "
+_SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
+_ORIGIN = re.compile(r"https?://")
+_UPSTREAM_PATH = re.compile(r"(?i)/v1/")
+
+
+@dataclass
+class Trace:
+    """What is noted about a request while it is answered."""
+
+    started: float
+    request_id: str
+    model: str = ""
+    version: str = ""
+    method: str = ""
+
+
+def trace() -> Trace:
+    """The notes of the request in hand."""
+    return cast(Trace, g.trace)
+
+
+def json_answer(body: bytes, status: int = 200) -> Response:
+    """An answer of JSON that is already text."""
+    return Response(body, status, content_type="application/json")
+
+
+def raw_path() -> str:
+    """The path as it was sent, percent signs and all, without the query string."""
+    environ = request.environ
+    target: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or quote(request.path)
+    path = target.partition("?")[0]
+    return path if path.startswith("/") else "/" + path.partition("://")[2].partition("/")[2]
+
+
+def malformed() -> str:
+    """Upstream's text for a path or a method that means nothing."""
+    return f"{_MALFORMED}{request.method} {raw_path()}"
+
+
+def attach(app: Flask, settings: Settings, access_log: AccessLog | None) -> None:
+    """Give the app what every request gets."""
+
+    @app.before_request
+    def note_start() -> Response | None:
+        sent_id = request.environ.get("HTTP_X_REQUEST_ID", "")
+        request_id = sent_id if _SANE_ID.fullmatch(sent_id) else os.urandom(16).hex()
+        g.trace = Trace(time.perf_counter(), request_id)
+        return _preflight() if request.method == "OPTIONS" else None
+
+    @app.errorhandler(Exception)
+    def answer_error(error: Exception) -> Response:
+        return _error_answer(_as_serving_error(error), settings.upstream_status)
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        notes = trace()
+        response.headers["X-Request-Id"] = notes.request_id
+        if settings.cors_origins:
+            _allow_origin(response, settings.cors_origins)
+        _compress(response)
+        seconds = time.perf_counter() - notes.started
+        count, latency = metrics.request_metrics(notes.model, notes.version, notes.method, response.status_code)
+        count.inc()
+        latency.observe(seconds)
+        if access_log is not None:
+            access_log.add(
+                Access(
+                    time.time(),
+                    request.method,
+                    raw_path(),
+                    notes.model,
+                    notes.version,
+                    response.status_code,
+                    seconds * 1000,
+                    notes.request_id,
+                )
+            )
+        return response
+
+
+def _preflight() -> Response:
+    """Upstream's answer to OPTIONS: 200 for a browser's preflight, else 400, both empty."""
+    return json_answer(b"", 200 if _ORIGIN.match(request.headers.get("Origin", "")) else 400)
+
+
+def _as_serving_error(error: Exception) -> ServingError:
+    if isinstance(error, ServingError):
+        return error
+    if isinstance(error, HTTPException) and error.code == 404:
+        return NotFound(malformed())
+    if isinstance(error, HTTPException) and error.code == 405:
+        return MethodNotAllowed(malformed(), tuple(getattr(error, "valid_methods", None) or ()))
+    log.exception("request %s failed", trace().request_id)
+    return ServingError("The server failed on this request; its log says why, under the X-Request-Id of this answer")
+
+
+def _error_answer(error: ServingError, upstream_status: bool) -> Response:
+    as_upstream = upstream_status and error.message.startswith(_MALFORMED) and _UPSTREAM_PATH.match(raw_path())
+    response = json_answer(_error_body(error.message), 400 if as_upstream else error.status)
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(error.allowed))
+    if isinstance(error, Unavailable):
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def _error_body(text: str) -> bytes:
+    """`{"error": "..."}` with as much of the text as MAX_ERROR_BYTES hold."""
+    text = text[:MAX_ERROR_BYTES].encode(errors="replace").decode()
+    body = orjson.dumps({"error": text})
+    while len(body) > MAX_ERROR_BYTES:
+        text = text[: len(text) * 3 // 4]
+        body = orjson.dumps({"error": text + "..."})
+    return body
+
+
+def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
+    origin = "*" if "*" in origins else request.headers.get("Origin", "")
+    if origin in origins:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Methods"] = "POST, GET"
+        response.headers["Access-Control-Allow-Headers"] = "Content-Type"
+    if "*" not in origins:
+        response.vary.add("Origin")
+
+
+def _compress(response: Response) -> None:
+    """Compress an answer that is worth it for a caller that asked."""
+    if "gzip" not in request.environ.get("HTTP_ACCEPT_ENCODING", "") or response.is_streamed:
+        return
+    body = response.get_data()
+    response.vary.add("Accept-Encoding")
+    if len(body) < COMPRESS_FROM_BYTES or not request.accept_encodings["gzip"]:
+        return
+    stream = zlib.compressobj(level=1, wbits=16 + zlib.MAX_WBITS)
+    response.set_data(stream.compress(body) + stream.flush())
+    response.headers["Content-Encoding"] = "gzip"

@@ -1,0 +1,177 @@
+"""Every setting of the server, read in one place from the environment.
+
+A name is `SERVING_` and the field's name in capitals, but for HOST, PORT and WEB_CONCURRENCY, which other tools share.
+A name that begins with SERVING_ and is not in the table is an error: a misspelt setting must not be ignored.
+"""
+
+import difflib
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from serving.errors import SettingsError
+
+PREFIX = "SERVING_"
+MEBI = 1024 * 1024
+
+
+def _whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < minimum or (maximum is not None and value > maximum):
+            raise ValueError
+        return value
+
+    upper = "" if maximum is None else f" to {maximum}"
+    parse.__doc__ = f"a whole number from {minimum}{upper}" if upper else f"a whole number, {minimum} or more"
+    return parse
+
+
+def _seconds(minimum: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value) or value < minimum:
+            raise ValueError
+        return value
+
+    parse.__doc__ = f"a number of seconds, {minimum:g} or more"
+    return parse
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    parse.__doc__ = "one of " + ", ".join(choices)
+    return parse
+
+
+def _text(text: str) -> str:
+    """some text, not empty"""
+    if not text:
+        raise ValueError
+    return text
+
+
+def _flag(text: str) -> bool:
+    """true or false"""
+    return {"true": True, "false": False}[text.lower()]
+
+
+def _path(text: str) -> Path:
+    """a path"""
+    if not text:
+        raise ValueError
+    return Path(text)
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """a comma-separated list of origins such as https://app.example, or *"""
+    origins = tuple(part.strip() for part in text.split(",") if part.strip())
+    if any(part != "*" and "://" not in part for part in origins):
+        raise ValueError
+    return origins
+
+
+def setting(default: Any, parse: Callable[[str], Any], help: str, name: str = "") -> Any:
+    """A field of Settings: its default, how its text is read, what it means, and its name where that is not derived."""
+    return field(default=default, metadata={"parse": parse, "help": help, "name": name})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator asked for. Times are in seconds, sizes in bytes."""
+
+    host: str = setting("127.0.0.1", _text, "address to listen on; 0.0.0.0 is every address", name="HOST")
+    port: int = setting(5000, _whole(1, 65535), "TCP port to listen on", name="PORT")
+    workers: int = setting(
+        0, _whole(0), "worker processes; 0 fits them to cores, memory and GPUs", name="WEB_CONCURRENCY"
+    )
+    threads: int = setting(0, _whole(0), "request threads of a worker; 0 chooses")
+    model_dir: Path = setting(Path("model"), _path, "directory of models: NAME/VERSION, VERSION, or one SavedModel")
+    model_name: str = setting("model", _text, "name of the model when SERVING_MODEL_DIR holds just one")
+    model_config_file: Path | None = setting(
+        None, _path, "a models.config of TensorFlow Serving; used instead of SERVING_MODEL_DIR"
+    )
+    model_poll_seconds: float = setting(
+        1.0, _seconds(0), "how often the models on disk are looked at; 0 is once, at start"
+    )
+    request_timeout_seconds: float = setting(30.0, _seconds(0.001), "time a request may take before it is answered 504")
+    drain_seconds: float = setting(30.0, _seconds(0), "time that requests in flight get to finish at shutdown")
+    max_body_bytes: int = setting(16 * MEBI, _whole(1), "largest request body, as it is sent")
+    max_decompressed_bytes: int = setting(64 * MEBI, _whole(1), "largest request body, after decompression")
+    non_finite: Literal["literal", "null", "error"] = setting(
+        "literal",
+        _choice("literal", "null", "error"),
+        "NaN and infinities in answers: bare tokens as TensorFlow Serving writes, null, or an error",
+    )
+    cors_origins: tuple[str, ...] = setting((), _origins, "web origins whose pages may call the server; * is all")
+    upstream_status: bool = setting(
+        False, _flag, "answer malformed paths and methods 400, as TensorFlow Serving does, instead of 404 and 405"
+    )
+    access_log: bool = setting(True, _flag, "write a line for each request")
+    log_format: str = setting("text", _choice("text", "json"), "form of the log lines")
+    runtime_dir: Path | None = setting(
+        None, _path, "directory that the workers share their metrics and model states in; gunicorn.conf.py makes one"
+    )
+    worker_index: int = setting(0, _whole(0), "number of this worker among its siblings; gunicorn.conf.py sets it")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the settings from `environ`; a SettingsError of one line names the first thing wrong."""
+        known = {environ_name(name): name for name in cls.__dataclass_fields__}
+        for variable in environ:
+            if variable.startswith(PREFIX) and variable not in known:
+                raise SettingsError(_unknown(variable, list(known)))
+        values = {name: _read(cls, name, environ[variable]) for variable, name in known.items() if variable in environ}
+        return cls(**values)
+
+    @property
+    def metrics_dir(self) -> Path | None:
+        """Where the workers keep their metrics; None for a process alone."""
+        return self.runtime_dir and self.runtime_dir / "metrics"
+
+    @property
+    def workers_dir(self) -> Path | None:
+        """Where the workers tell each other the states of their models; None for a process alone."""
+        return self.runtime_dir and self.runtime_dir / "workers"
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Name, value, default and meaning of every setting, as text, in the order of the table."""
+        return [
+            (environ_name(f.name), _shown(getattr(self, f.name)), _shown(f.default), f.metadata["help"])
+            for f in fields(self)
+        ]
+
+
+def environ_name(field_name: str) -> str:
+    """The environment variable of a field of Settings."""
+    given: str = Settings.__dataclass_fields__[field_name].metadata["name"]
+    return given or PREFIX + field_name.upper()
+
+
+def _read(cls: type[Settings], name: str, text: str) -> Any:
+    parse = cls.__dataclass_fields__[name].metadata["parse"]
+    try:
+        return parse(text.strip())
+    except (ValueError, KeyError):
+        raise SettingsError(f"{environ_name(name)}={text!r} cannot be used: give {parse.__doc__}") from None
+
+
+def _unknown(variable: str, known: list[str]) -> str:
+    bare = {name.removeprefix(PREFIX): name for name in known}
+    near = difflib.get_close_matches(variable.removeprefix(PREFIX), bare, n=1, cutoff=0)[0]
+    return f"{variable} is not a setting; did you mean {bare[near]}? `python -m serving settings` lists them all"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,138 @@
+"""Tensors to JSON, as TensorFlow Serving's REST API writes them.
+
+Decimals are the shortest text that reads back as the same value of their dtype; 64-bit integers are exact. Strings are
+written raw, also where they are not UTF-8, and as `{"b64": "..."}` when the output's name ends in `_bytes`.
+"""
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import ml_dtypes
+import numpy as np
+import orjson
+
+from serving.errors import FailedPrecondition, InvalidArgument
+from serving.tensors.spec import DTYPES, Array
+
+NonFinite = Literal["literal", "null", "error"]
+"""How NaN and infinities are written: as bare tokens, as null, or not at all."""
+
+_BYTES_SUFFIX = "_bytes"
+_DTYPES = {dtype.numpy for dtype in DTYPES.values()}
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+
+
+def encode_rows(outputs: Mapping[str, Array], non_finite: NonFinite) -> bytes:
+    """`{"predictions": [...]}`, one element a row; with several outputs each element is an object.
+
+    Every output must have at least one dimension, and all the same dimension 0.
+    """
+    _check_rows(outputs)
+    if len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        return orjson.dumps({"predictions": _writable(name, array, non_finite)}, option=_OPTIONS)
+    columns = [_writable_rows(name, array, non_finite) for name, array in outputs.items()]
+    rows = [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
+    return orjson.dumps({"predictions": rows}, option=_OPTIONS)
+
+
+def encode_columns(outputs: Mapping[str, Array], non_finite: NonFinite) -> bytes:
+    """`{"outputs": ...}`: the tensor of the only output, or an object of whole tensors by name."""
+    tensors = {name: _writable(name, array, non_finite) for name, array in outputs.items()}
+    if not tensors:
+        raise InvalidArgument("Cannot convert empty tensor map to JSON")
+    return orjson.dumps({"outputs": next(iter(tensors.values())) if len(tensors) == 1 else tensors}, option=_OPTIONS)
+
+
+def encode_classes(classes: Array | None, scores: Array | None, non_finite: NonFinite) -> bytes:
+    """`{"results": [[["label", score], ...], ...]}` from [b, k] strings and [b, k] floats, either of which may lack."""
+    one = classes if classes is not None else scores
+    assert one is not None
+    labels = _strings(classes) if classes is not None else [[""] * one.shape[1]] * one.shape[0]
+    values = scores if scores is not None else np.zeros(one.shape, np.float32)
+    rows = [
+        [list(pair) for pair in zip(row, _writable_rows("scores", row_scores, non_finite), strict=True)]
+        for row, row_scores in zip(labels, values, strict=True)
+    ]
+    return orjson.dumps({"results": rows}, option=_OPTIONS)
+
+
+def encode_regressions(values: Array, non_finite: NonFinite) -> bytes:
+    """`{"results": [v, ...]}` from [b] floats."""
+    return orjson.dumps({"results": _writable("outputs", values, non_finite)}, option=_OPTIONS)
+
+
+def _check_rows(outputs: Mapping[str, Array]) -> None:
+    if not outputs:
+        raise InvalidArgument("Cannot convert empty tensor map to JSON")
+    expected = None
+    for name, array in outputs.items():
+        if array.ndim == 0:
+            raise InvalidArgument(f"Tensor name: {name} has no shape information ")
+        if expected not in (None, len(array)):
+            raise InvalidArgument(
+                f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {expected}"
+            )
+        expected = len(array)
+
+
+def _writable_rows(name: str, array: Array, non_finite: NonFinite) -> Iterable[Any]:
+    """One value a row that orjson can write."""
+    whole = _writable(name, array, non_finite)
+    return whole if not isinstance(whole, orjson.Fragment) else [_writable(name, row, non_finite) for row in array]
+
+
+def _writable(name: str, array: Array, non_finite: NonFinite) -> Any:
+    """A value that orjson writes as the tensor."""
+    array = np.asarray(array)
+    if array.dtype == object:
+        return _bytes(array) if name.endswith(_BYTES_SUFFIX) else _strings(array)
+    if array.dtype == ml_dtypes.bfloat16:
+        array = array.astype(np.float32)
+    if array.dtype not in _DTYPES:
+        raise InvalidArgument(f"Failed to write JSON value for tensor type: {array.dtype.name}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return _with_non_finite(name, array, non_finite)
+    return np.ascontiguousarray(array) if array.ndim else array[()]
+
+
+def _with_non_finite(name: str, array: Array, non_finite: NonFinite) -> Any:
+    if non_finite == "error":
+        raise FailedPrecondition(
+            f'Output "{name}" has a value that is not finite, which SERVING_NON_FINITE=error forbids'
+        )
+    text = orjson.dumps(np.ascontiguousarray(array) if array.ndim else array[()], option=_OPTIONS)
+    if non_finite == "null":
+        return orjson.Fragment(text)
+    tokens = [_token(value) for value in array[~np.isfinite(array)]]
+    pieces = text.split(b"null")
+    return orjson.Fragment(b"".join(piece + token for piece, token in zip(pieces, [*tokens, b""], strict=True)))
+
+
+def _token(value: np.floating[Any]) -> bytes:
+    return b"NaN" if np.isnan(value) else b"Infinity" if value > 0 else b"-Infinity"
+
+
+def _bytes(array: Array) -> Any:
+    return _nested(array, [{"b64": base64.b64encode(value).decode()} for value in array.ravel()])
+
+
+def _strings(array: Array) -> Any:
+    try:
+        return _nested(array, [value.decode() for value in array.ravel()])
+    except UnicodeDecodeError:
+        return _nested(array, [_raw_string(value) for value in array.ravel()])
+
+
+def _raw_string(value: bytes) -> orjson.Fragment:
+    text = json.dumps(value.decode(errors="surrogateescape"), ensure_ascii=False)
+    return orjson.Fragment(text.encode(errors="surrogateescape"))
+
+
+def _nested(like: Array, items: list[Any]) -> Any:
+    """The items as lists nested as deep as the rank of `like`."""
+    flat = np.empty(len(items), dtype=object)
+    flat[:] = items
+    return flat.reshape(like.shape).tolist()

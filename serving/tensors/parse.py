@@ -1,0 +1,107 @@
+"""JSON text to Python values, as TensorFlow Serving's parser reads it.
+
+`NaN`, `Infinity` and `-Infinity` are numbers; an integer that needs more than 64 bits is a double; a number beyond the
+range of a double, text after the document, an unpaired surrogate and bytes that are not UTF-8 are errors. Of a repeated
+key the last counts. The error texts are those of upstream (rapidjson), with the offset in bytes.
+"""
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+from serving.errors import InvalidArgument
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_UPSTREAM_TEXTS = {
+    "Expecting property name enclosed in double quotes": "Missing a name for object member.",
+    "Illegal trailing comma before end of object": "Missing a name for object member.",
+    "Illegal trailing comma before end of array": "Invalid value.",
+    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
+    "Expecting value": "Invalid value.",
+    "Extra data": "The document root must not be followed by other values.",
+    "Unterminated string starting at": "Missing a closing quotation mark in string.",
+    "Invalid control character at": "Invalid encoding in string.",
+    "Invalid \\escape": "Invalid escape character in string.",
+    "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
+}
+
+
+def parse(body: bytes) -> Any:
+    """The value of a JSON document; InvalidArgument says what is wrong with it and where."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _parse_slowly(body.removeprefix(_BYTE_ORDER_MARK))
+
+
+def _parse_slowly(body: bytes) -> Any:
+    """Read what the fast parser refuses: the non-finite numbers, and errors, which get upstream's words here."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise _parse_error("Invalid encoding in string.", error.start) from None
+    if not text.strip():
+        raise InvalidArgument("JSON Parse error: The document is empty")
+    try:
+        value = json.loads(text, parse_float=_decimal, parse_int=_integer)
+    except json.JSONDecodeError as error:
+        raise _parse_error(_upstream_text(error), len(text[: error.pos].encode())) from None
+    except RecursionError:
+        raise InvalidArgument("JSON Parse error: Nested too deep.") from None
+    return _without_lone_surrogates(value, text)
+
+
+def _decimal(token: str) -> float:
+    value = float(token)
+    if value in (float("inf"), float("-inf")):
+        raise InvalidArgument("JSON Parse error: Number too big to be stored in double.")
+    return value
+
+
+def _integer(token: str) -> int | float:
+    if len(token) < 19:
+        return int(token)
+    value = _decimal(token)
+    return int(token) if -(2.0**63) <= value <= 2.0**64 and -(2**63) <= int(token) < 2**64 else value
+
+
+def _without_lone_surrogates(value: Any, text: str) -> Any:
+    """Refuse escapes such as \\ud800 that stand for no character and could not be written as UTF-8."""
+    if "\\u" in text:
+        try:
+            orjson.dumps(value)
+        except orjson.JSONEncodeError as error:
+            lone = "surrogate" in str(error)
+            what = "The surrogate pair in string is invalid." if lone else "Nested too deep."
+            raise InvalidArgument(f"JSON Parse error: {what}") from None
+    return value
+
+
+def _parse_error(what: str, offset: int) -> InvalidArgument:
+    return InvalidArgument(f"JSON Parse error: {what} at offset: {offset}")
+
+
+def _upstream_text(error: json.JSONDecodeError) -> str:
+    following, preceding = error.doc[error.pos : error.pos + 1], error.doc[error.pos - 1 : error.pos]
+    if preceding.isdigit() and following == ".":
+        return "Miss fraction part in number."
+    if preceding.isdigit() and following in ("e", "E"):
+        return "Miss exponent in number."
+    if error.msg == "Expecting ',' delimiter":
+        end = "} after an object member." if _inside_object(error.doc[: error.pos]) else "] after an array element."
+        return "Missing a comma or " + end
+    return next((ours for theirs, ours in _UPSTREAM_TEXTS.items() if error.msg.startswith(theirs)), error.msg)
+
+
+def _inside_object(text: str) -> bool:
+    """Whether the innermost container still open at the end of `text` is an object."""
+    open_containers = [""]
+    for token in _TOKEN.findall(text):
+        if token in "[{":
+            open_containers.append(token)
+        elif token in "]}":
+            open_containers.pop()
+    return open_containers[-1] == "{"
