@@ -1,8 +1,8 @@
 """How rows become a request, and an answer becomes an array again, in the ways that servers differ.
 
-    rows      POST /v1/models/NAME:predict or /NAME, {"instances": [...]}  ->  {"predictions": [...]}
-    columns   POST /v2/models/NAME/infer, the open inference protocol as JSON
-    binary    the same with the tensors as bytes behind the JSON
+rows      POST /v1/models/NAME:predict or /NAME, {"instances": [...]}  ->  {"predictions": [...]}
+columns   POST /v2/models/NAME/infer, the open inference protocol as JSON
+binary    the same with the tensors as bytes behind the JSON
 """
 
 import gzip
@@ -19,6 +19,8 @@ from bench.load import split
 from bench.models import Array, Inputs
 
 _HEADER_LENGTH = re.compile(rb"\r\ninference-header-content-length: *(\d+)", re.IGNORECASE)
+_INFER = "/v2/models/{model}/infer"
+_JSON = {"Content-Type": "application/json"}
 _DATATYPES = {"float32": "FP32", "int64": "INT64", "object": "BYTES"}
 _DTYPES: dict[str, Any] = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "BYTES": object}
 
@@ -55,31 +57,45 @@ def rows(path: str) -> Dialect:
     return Dialect(encode, lambda head, body: np.asarray(orjson.loads(body)["predictions"]))
 
 
-def columns(path: str = "/v2/models/{model}/infer") -> Dialect:
-    """The open inference protocol, as JSON."""
+def rows_naming_model(path: str) -> Dialect:
+    """Rows at one path for all models; the document names the model."""
 
     def encode(model: str, inputs: Inputs) -> Message:
-        tensors = [_described(name, array) | {"data": array.reshape(-1)} for name, array in inputs.items()]
-        return Message(path.format(model=model), _dumps({"inputs": tensors}), _JSON)
+        return Message(path, _dumps({"model": model, "instances": _instances(inputs)}), _JSON)
 
-    return Dialect(encode, lambda head, body: _first_output(orjson.loads(body), b""))
+    return Dialect(encode, rows(path).decode)
 
 
-def binary(path: str = "/v2/models/{model}/infer") -> Dialect:
-    """The open inference protocol, with tensors as bytes."""
+def columns(scalars_in_lists: bool = False) -> Dialect:
+    """The open inference protocol, as JSON. Some servers want a column of scalars as [n, 1], and answer so."""
 
     def encode(model: str, inputs: Inputs) -> Message:
+        shaped = _shaped(inputs, scalars_in_lists)
+        tensors = [_described(name, array) | {"data": array.reshape(-1)} for name, array in shaped.items()]
+        return Message(_INFER.format(model=model), _dumps({"inputs": tensors}), _JSON)
+
+    def decode(head: bytes, body: bytes) -> Array:
+        return _without_lists(_first_output(orjson.loads(body), b""), scalars_in_lists)
+
+    return Dialect(encode, decode)
+
+
+def binary(scalars_in_lists: bool = False) -> Dialect:
+    """The same with the tensors as bytes."""
+
+    def encode(model: str, inputs: Inputs) -> Message:
+        inputs = _shaped(inputs, scalars_in_lists)
         data = [_raw(array) for array in inputs.values()]
         sizes = [{"parameters": {"binary_data_size": len(raw)}} for raw in data]
         tensors = [_described(name, array) | size for (name, array), size in zip(inputs.items(), sizes, strict=True)]
         head = _dumps({"inputs": tensors, "parameters": {"binary_data_output": True}})
         headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
-        return Message(path.format(model=model), head + b"".join(data), headers)
+        return Message(_INFER.format(model=model), head + b"".join(data), headers)
 
     def decode(head: bytes, body: bytes) -> Array:
         length = _HEADER_LENGTH.search(head + b"\r\n")
         size = int(length[1]) if length else len(body)
-        return _first_output(orjson.loads(body[:size]), body[size:])
+        return _without_lists(_first_output(orjson.loads(body[:size]), body[size:]), scalars_in_lists)
 
     return Dialect(encode, decode)
 
@@ -112,9 +128,6 @@ def differs(got: Array, expected: Array) -> str:
     return f"other numbers, by up to {np.abs(got.astype(np.float64) - expected).max():.2g}"
 
 
-_JSON = {"Content-Type": "application/json"}
-
-
 def _dumps(document: Any) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY, default=_plain)
 
@@ -132,6 +145,16 @@ def _instances(inputs: Inputs) -> Any:
 
 def _described(name: str, array: Array) -> dict[str, Any]:
     return {"name": name, "shape": list(array.shape), "datatype": _DATATYPES[array.dtype.name]}
+
+
+def _shaped(inputs: Inputs, scalars_in_lists: bool) -> Inputs:
+    if not scalars_in_lists:
+        return inputs
+    return {name: array[:, None] if array.ndim == 1 else array for name, array in inputs.items()}
+
+
+def _without_lists(array: Array, scalars_in_lists: bool) -> Array:
+    return array[:, 0] if scalars_in_lists and array.shape[1:] == (1,) else array
 
 
 def _raw(array: Array) -> bytes:

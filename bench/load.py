@@ -28,12 +28,13 @@ _CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 _READ = 1 << 18
 _TRIES = 3  # of one request, since a server may close an idle connection at the moment of sending
 _MAX_FAILURES = 20
+PATIENCE_SECONDS = 8.0
 DRAIN_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to send: to this port of 127.0.0.1, by so many clients, for so long; at `rate` requests a second if not 0."""
+    """What to send to a port of 127.0.0.1, by how many clients and for how long; `rate` is in requests a second."""
 
     port: int
     requests: list[bytes]
@@ -41,7 +42,7 @@ class Job:
     seconds: float
     rate: float = 0.0
     min_answers: int = 0
-    """Go on until there are as many, but for no longer than three times `seconds`."""
+    """Go on until there are as many, but for no longer than three times `seconds`, or PATIENCE_SECONDS."""
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Outcome:
 class _Client:
     """One connection, and the request that is under way on it."""
 
-    __slots__ = ("buffer", "due", "fresh", "number", "socket", "tries", "unsent")
+    __slots__ = ("buffer", "due", "number", "socket", "tries", "unsent")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -75,8 +76,7 @@ class _Client:
         self.unsent: memoryview | None = None
         self.buffer = bytearray()
         self.due = 0.0
-        self.tries = 0
-        self.fresh = False
+        self.tries = 0  # of the request under way; 0 is none
 
 
 class _Generator:
@@ -110,7 +110,8 @@ class _Generator:
         for client in list(self._idle):
             self._begin(client, time.perf_counter())
         self._idle.clear()
-        end, last = started + self._job.seconds, started + 3 * self._job.seconds
+        end = started + self._job.seconds
+        last = started + max(3 * self._job.seconds, PATIENCE_SECONDS)
         while (now := time.perf_counter()) < end or (now < last and len(self._latencies) < self._job.min_answers):
             if self._failed():
                 return
@@ -138,15 +139,15 @@ class _Generator:
             client = self._by_file.get(file)
             if client is None:
                 continue
-            if client.unsent is not None and event & select.EPOLLOUT:
-                self._send(client)
+            connection = client.socket
             if event & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
                 self._receive(client)
+            if event & select.EPOLLOUT and client.unsent is not None and client.socket is connection:
+                self._send(client)
 
     def _begin(self, client: _Client, due: float) -> None:
         """Start the next request of a client."""
         client.due = due
-        client.tries = 0
         client.number += 1
         self._under_way += 1
         self._try(client)
@@ -168,7 +169,6 @@ class _Generator:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.socket = connection
-        client.fresh = True
         self._by_file[connection.fileno()] = client
         self._poll.register(connection, select.EPOLLIN)
         return True
@@ -212,13 +212,13 @@ class _Generator:
         """The server has closed the connection: the end of an answer without a length, or trouble."""
         if client.buffer and ends_with_connection(client.buffer):
             self._finish(client)
-        elif client in self._idle:
-            self._disconnect(client)
         else:
             self._broken(client)
 
     def _broken(self, client: _Client) -> None:
         self._disconnect(client)
+        if not client.tries:
+            return
         if client.tries < _TRIES:
             self._try(client)
         else:
@@ -228,6 +228,7 @@ class _Generator:
         now = time.perf_counter()
         buffer, outcome = client.buffer, self._outcome
         self._under_way -= 1
+        client.tries = 0
         outcome.total += 1
         if buffer[9:12] == b"200":
             if not self._closing:
@@ -241,6 +242,7 @@ class _Generator:
 
     def _fail(self, client: _Client, reason: str) -> None:
         self._under_way -= 1
+        client.tries = 0
         self._outcome.failures[reason] += 1
         if not self._failed():
             self._next(client, time.perf_counter())
@@ -324,10 +326,8 @@ def _unchunked(body: bytes) -> bytes:
 def run(job: Job) -> Outcome:
     """Run a job in a process of its own."""
     command = [sys.executable, "-m", "bench.load"]
-    limit = 4 * job.seconds + DRAIN_SECONDS + 60
-    done = subprocess.run(
-        command, input=pickle.dumps(job), cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=limit
-    )
+    limit = 4 * job.seconds + PATIENCE_SECONDS + DRAIN_SECONDS + 60
+    done = subprocess.run(command, input=pickle.dumps(job), cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=limit)
     outcome: Outcome = pickle.loads(done.stdout)
     return outcome
 

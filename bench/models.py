@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from bench.places import MODELS, ROOT
+from bench.places import BENCH, MODELS, ROOT
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Inputs: TypeAlias = dict[str, Array]
@@ -20,6 +20,7 @@ Inputs: TypeAlias = dict[str, Array]
 TABLE_FLOATS = ("amount", "balance", "limit", "rate", "distance", "speed", "pressure", "ratio", "score", "hours")
 TABLE_INTEGERS = ("age", "tenure", "orders", "returns", "logins", "devices")
 TABLE_STRINGS = ("country", "currency", "channel", "merchant")
+_BUILD = BENCH / "build.py"
 _WORDS = ("FR", "DE", "IT", "EUR", "USD", "web", "shop", "phone", "books", "garden", "Größe", "日本")
 
 
@@ -64,7 +65,7 @@ def _wide(random: np.random.Generator, rows: int) -> Inputs:
 
 
 TINY = Model("tiny", _tiny)  # an MLP, 4-16-3
-CONV = Model("conv", _conv)  # three convolutions on 64x64x3
+CONV = Model("conv", _conv)  # three convolutions on 64x64x3, about a millisecond of a core
 TABLE = Model("table", _table)  # 20 named scalars
 STRINGS = Model("strings", _strings)  # one text of 20 words in, one out
 LARGE = Model("large", _large)  # of the size of ResNet-50, on 224x224x3
@@ -72,9 +73,13 @@ WIDE = Model("wide", _wide)  # sums one row of as many numbers as asked for: all
 ALL = {model.name: model for model in (TINY, CONV, TABLE, STRINGS, LARGE, WIDE)}
 
 
+def _modified(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
+
+
 def ensure(names: list[str]) -> Path:
-    """Write the models that are not there yet, and return the directory that holds them all."""
-    missing = [name for name in names if not (MODELS / name / "1" / "saved_model.pb").exists()]
+    """Write the models that are missing or older than how they are built; return the directory that holds them all."""
+    missing = [name for name in names if _modified(MODELS / name / "1" / "saved_model.pb") < _modified(_BUILD)]
     if missing:
         print(f"writing models: {', '.join(missing)}", flush=True)
         subprocess.run([sys.executable, "-m", "bench.build", *missing], cwd=ROOT, check=True, capture_output=True)

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PROC = Path("/proc")
 MEBI = 1024 * 1024
 
@@ -45,7 +46,7 @@ def memory_bytes(pids: set[int]) -> int:
 
 def resident_bytes(pid: int) -> int:
     """Memory of one process, with what it shares (RSS)."""
-    return int((_PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int((_PROC / str(pid) / "statm").read_text().split()[1]) * PAGE_BYTES
 
 
 def children(pid: int) -> list[int]:

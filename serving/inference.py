@@ -6,9 +6,7 @@ The protocols (v1 today) and the command line translate to and from these calls;
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Protocol
 
 from serving import metrics
 from serving.errors import InvalidArgument, NotFound
@@ -17,10 +15,11 @@ from serving.models.lifecycle import Handle, State, Statuses, VersionStatus
 from serving.models.manager import ModelManager
 from serving.models.servable import Signature
 from serving.tensors.examples import Example
-from serving.tensors.spec import Array, shape_text
+from serving.tensors.spec import DTYPES, Array, shape_text
 
 DEFAULT_SIGNATURE = "serving_default"
 CLASSIFY_OUTPUTS = ("classes", "scores")
+_PROTOS = {dtype.numpy: dtype.proto for dtype in DTYPES.values()}
 
 
 class Board(Protocol):
@@ -66,9 +65,9 @@ class Inference:
         outputs = self._run_examples(handle, signature, examples)
         classes, scores = (outputs.get(name) for name in CLASSIFY_OUTPUTS)
         if classes is not None:
-            _check_matrix(classes, len(examples), "classes", np.dtype(object), "DT_STRING")
+            _check_matrix(classes, len(examples), "classes", "DT_STRING")
         if scores is not None:
-            _check_matrix(scores, len(examples), "scores", np.dtype(np.float32), "DT_FLOAT")
+            _check_matrix(scores, len(examples), "scores", "DT_FLOAT")
         if classes is not None and scores is not None and classes.shape != scores.shape:
             raise InvalidArgument(
                 f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
@@ -87,8 +86,8 @@ class Inference:
             raise InvalidArgument(
                 f"Input batch size did not match output batch size: {len(examples)} vs. {len(outputs)}"
             )
-        if outputs.dtype != np.float32:
-            raise InvalidArgument(f"Expected output Tensor of DT_FLOAT.  Got: {signature.outputs['outputs'].proto}")
+        if _proto(outputs) != "DT_FLOAT":
+            raise InvalidArgument(f"Expected output Tensor of DT_FLOAT.  Got: {_proto(outputs)}")
         return outputs.reshape(-1)
 
     def _run_examples(self, handle: Handle, signature: Signature, examples: list[Example]) -> dict[str, Array]:
@@ -157,13 +156,18 @@ def _check_example_input(signature: Signature, what: str) -> None:
         raise InvalidArgument(f"No {what} inputs found in SignatureDef: {signature.definition}")
 
 
-def _check_matrix(array: Array, rows: int, name: str, dtype: np.dtype[Any], proto: str) -> None:
+def _check_matrix(array: Array, rows: int, name: str, proto: str) -> None:
     if array.ndim != 2:
         raise InvalidArgument(f"Expected Tensor shape: [batch_size num_classes] but got {shape_text(array.shape)}")
-    if array.dtype != dtype:
-        raise InvalidArgument(f"Expected {name} Tensor of {proto}. Got: {array.dtype.name}")
+    if _proto(array) != proto:
+        raise InvalidArgument(f"Expected {name} Tensor of {proto}. Got: {_proto(array)}")
     if len(array) != rows:
         raise InvalidArgument(f"Expected {name} output batch size of {rows}. Got: {len(array)}")
+
+
+def _proto(array: Array) -> str:
+    """The DataType of what a model really answered, which need not be what its signature declares."""
+    return _PROTOS.get(array.dtype, f"DT_{array.dtype.name.upper()}")
 
 
 def _has_available(statuses: tuple[VersionStatus, ...]) -> bool:

@@ -36,6 +36,7 @@ RUN_SECONDS = Histogram(
     "serving_run_seconds", "Time that TensorFlow took to run a request.", ["model", "version"], buckets=_SECONDS
 )
 ROWS = Histogram("serving_rows", "Rows (size of dimension 0) of a request.", ["model"], buckets=_ROWS)
+BATCH_ROWS = Histogram("serving_batch_rows", "Rows of requests that ran together.", ["model"], buckets=_ROWS)
 MODEL_STATE = Gauge(
     "serving_model_state",
     "Workers in which a model version is in this state.",

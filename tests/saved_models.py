@@ -300,10 +300,10 @@ def _signature_def(inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor], 
 
 
 def _tensor_info(tensor: Tensor) -> Any:
-    """Describe a tensor by its name, dtype and shape."""
+    """Describe a tensor by its name, shape and dtype, of a ref variable DT_..._REF."""
     return TensorInfo(
         name=tensor.name,
-        dtype=tensor.dtype.base_dtype.as_datatype_enum,
+        dtype=tensor.dtype.as_datatype_enum,
         tensor_shape=tensor.shape.as_proto(),
     )
 
@@ -463,14 +463,14 @@ def _wrapped(function: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
 
 
 def keras3_exported(path: Path) -> Any:
-    """Write a trained Keras model by `model.export`, as one should, and return the model."""
+    """Write a Keras model by `model.export`, as one should, and return the model."""
     model = _keras_model()
     model.export(str(path), verbose=False)
     return model
 
 
 def keras3_saved(path: Path) -> Any:
-    """Write a trained Keras model by `tf.saved_model.save` and return the model.
+    """Write a Keras model by `tf.saved_model.save` and return the model.
 
     Its signature reads variables that the graph's restore does not set: it sets copies of them.
     """
@@ -480,10 +480,9 @@ def keras3_saved(path: Path) -> Any:
 
 
 def _keras_model() -> Any:
-    """Train a network with variables of every sort: weights, statistics, a seed, an optimizer's slots."""
+    """Build a network with variables of every sort: weights, statistics, a seed, an optimizer's slots."""
     import keras  # here, for it takes seconds
 
-    keras.utils.set_random_seed(0)
     layers = [
         keras.layers.Dense(5, activation="relu"),
         keras.layers.BatchNormalization(),
@@ -492,8 +491,9 @@ def _keras_model() -> Any:
     ]
     model = keras.Sequential([keras.Input((4,)), *layers])
     model.compile("adam", "mse")
-    rows = np.random.default_rng(0).normal(size=(8, 7)).astype(np.float32)
-    model.fit(rows[:, :4], rows[:, 4:], verbose=0)
+    model.optimizer.build(model.trainable_variables)
+    random = np.random.default_rng(0)
+    model.set_weights([random.uniform(0.5, 1.5, weight.shape) for weight in model.get_weights()])
     return model
 
 

@@ -23,10 +23,13 @@ from tensorflow.core.protobuf import config_pb2, error_codes_pb2
 
 from serving import errors
 from serving.models.features import float_features
+from serving.models.nature import Nature, natures
 from serving.models.runtime import tf
 from serving.tensors.spec import Array, TensorSpec, shape_text
 
 DEFAULT_SIGNATURE = "serving_default"
+TIMED_OUT = "Timed out waiting for notification"
+"""What TensorFlow Serving says of a run that took too long; its clients match on it."""
 
 _ERRORS: dict[int, type[errors.ServingError]] = {
     tf.errors.CANCELLED: errors.Cancelled,
@@ -39,7 +42,7 @@ _ERRORS: dict[int, type[errors.ServingError]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Signature:
     """What can be called: the inputs it takes and the outputs it gives, by name."""
 
@@ -84,6 +87,7 @@ class Servable:
             meta_graph = _load(self._session, path)
             definitions = dict(sorted(meta_graph.signature_def.items()))
             floats = float_features(meta_graph)
+            self.natures: Mapping[str, Nature] = natures(meta_graph)
             self.signatures: Mapping[str, Signature] = {
                 name: _signature(name, definition, floats.get(name, frozenset()))
                 for name, definition in definitions.items()
@@ -129,7 +133,7 @@ class Servable:
     def _translated(self, error: Any, signature: str, inputs: Mapping[str, Array]) -> errors.ServingError:
         """The error of a run as one of ours."""
         if error.error_code == tf.errors.DEADLINE_EXCEEDED:
-            return errors.DeadlineExceeded(f"The model took longer than the {self._timeout_seconds:g} seconds allowed")
+            return errors.DeadlineExceeded(f"{TIMED_OUT}: the model took longer than the {self._timeout_seconds:g} seconds allowed")
         text = clean_message(error)
         if error.error_code == tf.errors.RESOURCE_EXHAUSTED:
             return errors.Unavailable(f"The model ran out of memory; try fewer rows at once. {text}")

@@ -55,7 +55,7 @@ def json_answer(body: bytes, status: int = 200) -> Response:
 def raw_path() -> str:
     """The path as it was sent, percent signs and all, without the query string."""
     environ = request.environ
-    target: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or quote(request.path)
+    target: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or quote(request.path, safe="/:")
     path = target.partition("?")[0]
     return path if path.startswith("/") else "/" + path.partition("://")[2].partition("/")[2]
 
@@ -154,7 +154,7 @@ def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
 
 def _compress(response: Response) -> None:
     """Compress an answer that is worth it for a caller that asked."""
-    if "gzip" not in request.environ.get("HTTP_ACCEPT_ENCODING", "") or response.is_streamed:
+    if "gzip" not in request.environ.get("HTTP_ACCEPT_ENCODING", "").lower() or response.is_streamed:
         return
     body = response.get_data()
     response.vary.add("Accept-Encoding")

@@ -23,7 +23,7 @@ _UPSTREAM_TEXTS = {
     "Expecting value": "Invalid value.",
     "Extra data": "The document root must not be followed by other values.",
     "Unterminated string starting at": "Missing a closing quotation mark in string.",
-    "Invalid control character at": "Invalid encoding in string.",
+    "Invalid control character at": "Invalid escape character in string.",
     "Invalid \\escape": "Invalid escape character in string.",
     "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
 }
@@ -91,7 +91,7 @@ def _upstream_text(error: json.JSONDecodeError) -> str:
     if preceding.isdigit() and following in ("e", "E"):
         return "Miss exponent in number."
     if error.msg == "Expecting ',' delimiter":
-        end = "} after an object member." if _inside_object(error.doc[: error.pos]) else "] after an array element."
+        end = "'}' after an object member." if _inside_object(error.doc[: error.pos]) else "']' after an array element."
         return "Missing a comma or " + end
     return next((ours for theirs, ours in _UPSTREAM_TEXTS.items() if error.msg.startswith(theirs)), error.msg)
 

@@ -1,6 +1,5 @@
-"""Whatever happens on disk and whoever borrows what: what always holds in the life of models."""
+"""Whatever happens on disk and whoever borrows what: what always holds in the life of a model."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,102 +13,97 @@ from serving.models.manager import ModelManager
 from serving.models.source import All, Latest, Policy, Specific, VersionOnDisk, wanted
 from tests.fakes import FakeClock, FakeServable, FakeSource, on_disk
 
-MODELS = st.sampled_from(["half", "digits"])
 VERSIONS = st.integers(1, 3)
-POLICIES = st.sampled_from([Latest(1), Latest(2), All(), Specific((1, 3))])
+MOST = {Latest(1): 1, Latest(2): 2, Specific((1, 3)): 2, All(): 3}
+"""How many versions each policy allows."""
 
 
 class Lifecycle(RuleBasedStateMachine):
     """Versions appear, change, fail, heal and go in any order, while requests borrow and return them."""
 
-    @initialize(policies=st.fixed_dictionaries({"half": POLICIES, "digits": POLICIES}))
-    def start(self, policies: Mapping[str, Policy]) -> None:
-        self.policies = policies
-        self.disk: dict[str, dict[int, VersionOnDisk]] = {}
-        self.fails: set[tuple[str, int]] = set()
+    @initialize(policy=st.sampled_from(list(MOST)))
+    def start(self, policy: Policy) -> None:
+        self.policy = policy
+        self.listed = True
+        self.disk: dict[int, VersionOnDisk] = {}
+        self.failing: set[int] = set()
         self.changes = 0
-        self.loaded: list[tuple[str, int, FakeServable, str]] = []
+        self.fingerprints: dict[FakeServable, str] = {}
         self.lent: list[Handle] = []
-        self.had_available: set[str] = set()
+        self.must_have_one = False
         self.source = FakeSource()
         self.clock = FakeClock()
         self.manager = ModelManager(self.source, self.load, 1.0, self.check_told, self.clock)
 
     def load(self, name: str, version: int, path: Path) -> FakeServable:
-        if (name, version) in self.fails:
+        if version in self.failing:
             raise LoadError("DATA_LOSS", f"{path} is damaged")
         servable = FakeServable()
-        self.loaded.append((name, version, servable, self.disk[name][version].fingerprint))
+        self.fingerprints[servable] = self.disk[version].fingerprint
         return servable
 
     # What happens.
 
-    @rule(name=MODELS, version=VERSIONS, still=st.booleans())
-    def appear_or_change(self, name: str, version: int, still: bool) -> None:
+    @rule(version=VERSIONS, still=st.booleans())
+    def appear_or_change(self, version: int, still: bool) -> None:
         self.changes += 1
-        fingerprint = f"change {self.changes}"
-        self.disk.setdefault(name, {})[version] = on_disk(version, fingerprint, still, model=name)
+        self.disk[version] = on_disk(version, f"change {self.changes}", still)
 
-    @rule(name=MODELS, version=VERSIONS)
-    def disappear(self, name: str, version: int) -> None:
-        self.disk.get(name, {}).pop(version, None)
+    @rule(version=VERSIONS)
+    def disappear(self, version: int) -> None:
+        self.disk.pop(version, None)
 
-    @rule(name=MODELS)
-    def unlist(self, name: str) -> None:
-        self.disk.pop(name, None)
+    @rule(version=VERSIONS)
+    def fail_or_heal(self, version: int) -> None:
+        self.failing ^= {version}
 
-    @rule(name=MODELS, version=VERSIONS)
-    def fail_or_heal(self, name: str, version: int) -> None:
-        self.fails ^= {(name, version)}
+    @rule()
+    def be_listed_or_not(self) -> None:
+        self.listed = not self.listed
 
-    @rule(seconds=st.sampled_from([0.5, 1.0, 5.0, 60.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.clock.pass_by(seconds)
-
-    @rule(name=MODELS, version=st.none() | VERSIONS)
-    def borrow(self, name: str, version: int | None) -> None:
+    @rule(version=st.none() | VERSIONS)
+    def borrow(self, version: int | None) -> None:
+        available = self.available()
         try:
-            self.lent.append(self.manager.borrow(name, version))
+            self.lent.append(self.manager.borrow("half", version))
         except (NotFound, Unavailable):
-            statuses = self.manager.statuses().get(name, ())
-            assert not any(its.state is State.AVAILABLE and version in (None, its.version) for its in statuses)
+            assert version not in available
+            assert version is not None or not available
+        else:
+            assert self.lent[-1].version == (version or max(available))
 
     @precondition(lambda self: self.lent)
-    @rule(which=st.integers(0, 100))
+    @rule(which=st.integers(0, 9))
     def give_back(self, which: int) -> None:
         with self.lent.pop(which % len(self.lent)):
             pass
 
-    @rule(at_rest=st.booleans())
-    def reconcile(self, at_rest: bool) -> None:
-        for name in self.policies:
-            if name in self.disk:
-                for version, found in self.disk[name].items():
-                    self.disk[name][version] = replace(found, still=found.still or at_rest)
-                self.source.set(name, *self.disk[name].values(), policy=self.policies[name])
-            else:
-                self.source.unlist(name)
-        self.had_available = {name for name in self.policies if self.available(name)}
+    @rule(at_rest=st.booleans(), seconds=st.sampled_from([0.0, 1.0, 5.0]))
+    def reconcile(self, at_rest: bool, seconds: float) -> None:
+        self.clock.pass_by(seconds)
+        self.disk = {version: replace(found, still=found.still or at_rest) for version, found in self.disk.items()}
+        self.source.set("half", *self.disk.values(), policy=self.policy)
+        if not self.listed:
+            self.source.unlist("half")
+        self.must_have_one = bool(self.listed and self.disk and self.available())
         self.manager.reconcile()
-        assert all(len(self.available(name)) <= self.most(name) for name in self.policies)
+        self.must_have_one = False
+        assert len(self.available()) <= MOST[self.policy]
 
     @rule()
     def all_goes_well_for_a_while(self) -> None:
-        self.fails.clear()
-        self.clock.pass_by(60.0)
-        self.reconcile(at_rest=True)
-        for name, versions in self.disk.items():
-            expected = set(wanted(self.policies[name], list(versions), ()))
-            if expected or not versions:
-                assert self.available(name) == {version: versions[version].fingerprint for version in expected}
+        self.failing.clear()
+        self.reconcile(at_rest=True, seconds=60.0)
+        expected = wanted(self.policy, list(self.disk), ()) if self.listed else ()
+        if expected or not self.disk or not self.listed:
+            assert self.available() == {version: self.disk[version].fingerprint for version in expected}
 
     # What always holds.
 
     def check_told(self, statuses: Statuses) -> None:
         """A model that had an available version keeps one while anything of it is on disk."""
-        for name in self.had_available:
-            if self.disk.get(name):
-                assert any(its.state is State.AVAILABLE for its in statuses[name]), f"{name} has none left"
+        if self.must_have_one:
+            assert any(its.state is State.AVAILABLE for its in statuses["half"])
 
     @invariant()
     def what_is_lent_runs(self) -> None:
@@ -118,44 +112,30 @@ class Lifecycle(RuleBasedStateMachine):
 
     @invariant()
     def nothing_closes_twice(self) -> None:
-        assert all(servable.closes <= 1 for _, _, servable, _ in self.loaded)
+        assert all(servable.closes <= 1 for servable in self.fingerprints)
 
     @invariant()
     def what_is_open_is_available_or_lent(self) -> None:
-        lent = {id(handle.servable) for handle in self.lent}
-        still_open = [servable for _, _, servable, _ in self.loaded if not servable.closes and id(servable) not in lent]
-        assert len(still_open) <= sum(len(self.available(name)) for name in self.policies)
+        lent = {handle.servable for handle in self.lent}
+        unclosed = {servable for servable in self.fingerprints if not servable.closes}
+        assert len(unclosed - lent) <= len(self.available())
 
-    def available(self, name: str) -> dict[int, str]:
-        """The fingerprints of the available versions, all of which are lent when asked for."""
+    def available(self) -> dict[int, str]:
+        """The fingerprints of the versions that are available, each of which is lent when asked for."""
         found = {}
-        for status in self.manager.statuses().get(name, ()):
+        for status in self.manager.statuses().get("half", ()):
             if status.state is State.AVAILABLE:
-                with self.manager.borrow(name, status.version) as handle:
-                    found[status.version] = self.fingerprint(handle)
+                with self.manager.borrow("half", status.version) as handle:
+                    found[status.version] = self.fingerprints[handle.servable]
         return found
 
-    def fingerprint(self, handle: Handle) -> str:
-        return next(fingerprint for _, _, servable, fingerprint in self.loaded if servable is handle.servable)
-
-    def most(self, name: str) -> int:
-        """How many versions the policy allows."""
-        match self.policies[name]:
-            case Latest(count):
-                return count
-            case Specific(versions):
-                return len(versions)
-            case All():
-                return 3
-
     def teardown(self) -> None:
-        self.had_available = set()
         self.manager.close()
         for handle in self.lent:
             with handle:
                 handle.servable.run("serving_default", {})
-        assert all(servable.closes == 1 for _, _, servable, _ in self.loaded)
+        assert all(servable.closes == 1 for servable in self.fingerprints)
 
 
 TestLifecycle = Lifecycle.TestCase
-TestLifecycle.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+TestLifecycle.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

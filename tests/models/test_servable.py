@@ -362,7 +362,7 @@ class TestErrors:
         started = time.perf_counter()
         with pytest.raises(errors.DeadlineExceeded, match=r"^The model took longer than the 0\.3 seconds allowed$"):
             servable.run(DEFAULT, {"x": endless})
-        assert time.perf_counter() - started < 20 * SHORT_TIMEOUT
+        assert time.perf_counter() - started < 15 * SHORT_TIMEOUT
         assert servable.run(DEFAULT, {"x": harmless})["y"].tolist() == harmless.tolist()
 
     def test_a_model_out_of_memory_asks_for_fewer_rows_and_the_next_run_works(self, loaded: Servables) -> None:
@@ -428,7 +428,7 @@ def resident_bytes() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_a_hundred_failing_loads_leave_memory_as_it_was(tmp_path: Path) -> None:
-    saved_models.conv(tmp_path / "1")
+    saved_models.counter(tmp_path / "1")
     saved_models.garble(tmp_path / "1" / "variables" / "variables.data-00000-of-00001")
 
     def fail() -> None:

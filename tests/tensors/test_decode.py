@@ -358,7 +358,7 @@ def test_64_dimensions_are_read(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float", "string"])
-@pytest.mark.parametrize("levels", [65, 66, 100, 1000, 2000])
+@pytest.mark.parametrize("levels", [65, 66, 100, 2000])
 @pytest.mark.parametrize("core", [1, None, "a"])
 def test_more_than_64_dimensions_are_refused(dtype: str, levels: int, core: Any) -> None:
     text = f"Lists are nested {levels} deep; a tensor has at most 64 dimensions"
@@ -835,7 +835,7 @@ def requests(draw: st.DrawFn, row_format: bool) -> tuple[Any, dict[str, str]]:
     return parse(text.encode()), dtypes
 
 
-properties = settings(max_examples=600, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+properties = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 @properties
@@ -860,7 +860,7 @@ def message(function: Any, *arguments: Any) -> str:
     return ""
 
 
-@properties
+@settings(properties, max_examples=100)
 @given(requests(row_format=True))
 def test_a_refusal_of_rows_is_short_and_in_upstreams_words(request: tuple[Any, dict[str, str]]) -> None:
     instances, dtypes = request

@@ -22,7 +22,7 @@ DECIMALS: list[Any] = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 INTEGERS: list[Any] = [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
 DTYPES = [*DECIMALS, *INTEGERS, np.bool_, np.object_]
 
-properties = settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+properties = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def strings(values: Any) -> Array:
@@ -86,14 +86,17 @@ def is_same(value: Any, array: Array, as_bytes: bool = False) -> bool:
     return type(value) is (bool if array.dtype == np.bool_ else int) and value == int(element)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+shapes = st_numpy.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=2)
+row_shapes = st_numpy.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=2)
+kinds = st.sampled_from(DTYPES)
+
+
 @properties
-@given(data=st.data())
-def test_columns_read_back_are_the_same_tensors(dtype: Any, data: st.DataObject) -> None:
-    shapes = data.draw(
-        st.lists(st_numpy.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=2), min_size=1, max_size=2)
-    )
-    tensors = {name: data.draw(any_tensor(dtype, shape)) for name, shape in zip("ab", shapes, strict=False)}
+@given(data=st.data(), dtypes=st.lists(kinds, min_size=1, max_size=3))
+def test_columns_read_back_are_the_same_tensors(data: st.DataObject, dtypes: list[Any]) -> None:
+    tensors = {
+        name: data.draw(any_tensor(dtype, data.draw(shapes))) for name, dtype in zip("abc", dtypes, strict=False)
+    }
     written = outputs(tensors)
     if len(tensors) == 1:
         written = {"a": written}
@@ -101,16 +104,12 @@ def test_columns_read_back_are_the_same_tensors(dtype: Any, data: st.DataObject)
     assert all(is_same(written[name], tensor) for name, tensor in tensors.items())
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @properties
-@given(data=st.data())
-def test_rows_read_back_are_the_same_tensors(dtype: Any, data: st.DataObject) -> None:
-    count = data.draw(st.integers(0, 3))
-    row_shapes = data.draw(
-        st.lists(st_numpy.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=2), min_size=1, max_size=3)
-    )
+@given(data=st.data(), dtypes=st.lists(kinds, min_size=1, max_size=3), count=st.integers(0, 3))
+def test_rows_read_back_are_the_same_tensors(data: st.DataObject, dtypes: list[Any], count: int) -> None:
     tensors = {
-        name: data.draw(any_tensor(dtype, (count, *shape))) for name, shape in zip("abc", row_shapes, strict=False)
+        name: data.draw(any_tensor(dtype, (count, *data.draw(row_shapes))))
+        for name, dtype in zip("abc", dtypes, strict=False)
     }
     written = predictions(tensors)
     if len(tensors) == 1:
@@ -121,11 +120,19 @@ def test_rows_read_back_are_the_same_tensors(dtype: Any, data: st.DataObject) ->
         assert all(is_same(row[name], tensor[index, ...]) for name, tensor in tensors.items())
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(properties, max_examples=10)
+@given(data=st.data())
+def test_a_vector_of_every_dtype_reads_back_the_same(dtype: Any, data: st.DataObject) -> None:
+    tensor = data.draw(any_tensor(dtype, (8,)))
+    assert is_same(outputs({"y": tensor}), tensor)
+    assert is_same(predictions({"y": tensor}), tensor)
+
+
 @properties
 @given(data=st.data())
 def test_strings_of_an_output_for_bytes_read_back_are_the_same(data: st.DataObject) -> None:
-    shape = data.draw(st_numpy.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=2))
-    tensor = data.draw(any_tensor(np.object_, shape))
+    tensor = data.draw(any_tensor(np.object_, (data.draw(st.integers(0, 3)), *data.draw(row_shapes))))
     assert is_same(predictions({"image_bytes": tensor}), tensor, as_bytes=True)
     assert is_same(outputs({"image_bytes": tensor}), tensor, as_bytes=True)
     both = predictions({"image_bytes": tensor, "text": tensor})

@@ -14,7 +14,7 @@ from serving.tensors.parse import parse
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-properties = settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+properties = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def refusal(body: bytes) -> str:
@@ -99,14 +99,14 @@ def test_nothing_but_white_space_is_an_empty_document(body: bytes) -> None:
         (b"{1: 2}", "Missing a name for object member.", 1),
         (b'{"a": 1,}', "Missing a name for object member.", 8),
         (b'{"a" 1}', "Missing a colon after a name of object member.", 5),
-        (b'{"a": 1 "b": 2}', "Missing a comma or } after an object member.", 8),
-        (b'{"a": 1', "Missing a comma or } after an object member.", 7),
-        (b'{"a": [1], "b": {"c": "}]"} "d"', "Missing a comma or } after an object member.", 28),
-        (b"[1 2]", "Missing a comma or ] after an array element.", 3),
-        (b"[1", "Missing a comma or ] after an array element.", 2),
-        (b"[01]", "Missing a comma or ] after an array element.", 2),
-        (b'[{"a": "\\"{"} 1]', "Missing a comma or ] after an array element.", 14),
-        (b'{"instances": [1.0 /* c */]}', "Missing a comma or ] after an array element.", 19),
+        (b'{"a": 1 "b": 2}', "Missing a comma or '}' after an object member.", 8),
+        (b'{"a": 1', "Missing a comma or '}' after an object member.", 7),
+        (b'{"a": [1], "b": {"c": "}]"} "d"', "Missing a comma or '}' after an object member.", 28),
+        (b"[1 2]", "Missing a comma or ']' after an array element.", 3),
+        (b"[1", "Missing a comma or ']' after an array element.", 2),
+        (b"[01]", "Missing a comma or ']' after an array element.", 2),
+        (b'[{"a": "\\"{"} 1]', "Missing a comma or ']' after an array element.", 14),
+        (b'{"instances": [1.0 /* c */]}', "Missing a comma or ']' after an array element.", 19),
         (b'{"instances": [1.0,]}', "Invalid value.", 19),
         (b"[tru]", "Invalid value.", 1),
         (b"[Inf]", "Invalid value.", 1),
@@ -122,10 +122,10 @@ def test_nothing_but_white_space_is_an_empty_document(body: bytes) -> None:
         (b'["a', "Missing a closing quotation mark in string.", 1),
         (b'["\\x"]', "Invalid escape character in string.", 2),
         (b'["\\u12"]', "Incorrect hex digit after \\u escape in string.", 3),
-        (b'["a\tb"]', "Invalid encoding in string.", 3),
+        (b'["a\tb"]', "Invalid escape character in string.", 3),
         (b'["\xff"]', "Invalid encoding in string.", 2),
         (b'["\xed\xa0\x80"]', "Invalid encoding in string.", 2),
-        (b'["\xc3\xa9" 1]', "Missing a comma or ] after an array element.", 6),
+        (b'["\xc3\xa9" 1]', "Missing a comma or ']' after an array element.", 6),
     ],
 )
 def test_says_what_is_wrong_in_upstreams_words_with_the_offset_in_bytes(body: bytes, what: str, offset: int) -> None:
@@ -187,7 +187,7 @@ def test_explains_a_missing_comma_after_a_long_string_in_little_memory(piece: by
     body = b'["' + piece * (4_000_000 // len(piece)) + b'" 1]'
     tracemalloc.start()
     try:
-        assert "Missing a comma or ] after an array element." in refusal(body)
+        assert "Missing a comma or ']' after an array element." in refusal(body)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

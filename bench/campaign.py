@@ -1,0 +1,98 @@
+"""The order of a run: all servers started, then all work by all servers, over and over, so that a noisy minute of the
+machine falls on all of them alike."""
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import models, servers
+from bench.measure import Measurer
+from bench.results import Results, Sample
+from bench.servers import LIMIT, OURS, NotMeasured, Running, Server
+from bench.work import Work
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What to measure. `peers` are the names of servers that do all work that is for peers."""
+
+    works: list[Work]
+    servers: list[Server]
+    peers: frozenset[str]
+    repeats: int
+    scratch: Path
+
+    def run(self, measurer: Measurer, results: Results, say: Say) -> None:
+        """Start, measure, stop; problems become part of the results."""
+        running: dict[str, Running] = {}
+        try:
+            self._start(running, results, say)
+            for repeat in range(self.repeats):
+                for number, work in enumerate(self.works):
+                    say(f"repeat {repeat + 1} of {self.repeats}, {number + 1} of {len(self.works)}: {work.name}")
+                    self._do(work, running, measurer, results)
+        finally:
+            for one in running.values():
+                one.stop()
+
+    def _start(self, running: dict[str, Running], results: Results, say: Say) -> None:
+        names = sorted({work.model.name for work in self.works})
+        directory = gather(names, self.scratch / "models")
+        wanted = {name for work in self.works for name in self._names(work)}
+        for number, server in enumerate(server for server in self.servers if server.name in wanted):
+            say(f"starting {server.name}")
+            try:
+                port = servers.FIRST_PORT + number
+                running[server.name] = servers.start(server, port, directory, self.scratch / f"server-{number}")
+            except (NotMeasured, OSError) as error:
+                results.not_measured[server.name] = str(error)
+
+    def _names(self, work: Work) -> list[str]:
+        """The servers that do some work, in another order each time."""
+        names = [*work.servers, *(sorted(self.peers) if work.peers else ())]
+        return random.sample(names, len(names))
+
+    def _do(self, work: Work, running: dict[str, Running], measurer: Measurer, results: Results) -> None:
+        for name in self._names(work):
+            cell = results.cell(work, name)
+            if cell.problem or (name != LIMIT and name not in running):
+                cell.problem = cell.problem or results.not_measured.get(name, "not started")
+                continue
+            try:
+                cell.samples.append(self._sample(work, running.get(name), measurer, results))
+            except NotMeasured as error:
+                cell.problem = str(error)
+
+    def _sample(self, work: Work, running: Running | None, measurer: Measurer, results: Results) -> Sample:
+        if running is None:
+            return measurer.limit(work)
+        if work.encoding not in running.server.dialects:
+            raise NotMeasured(f"it does not take {work.encoding}")
+        if running.server.name == OURS and work.encoding == "binary" and not servers.has_binary(running.port):
+            raise NotMeasured("it has no /v2 yet")
+        return measurer.measure(running, work, _rate(work, results))
+
+
+def _rate(work: Work, results: Results) -> float:
+    """The arrival rate of an open loop: a part of what our server did in the closed loop of the same work."""
+    if not work.load:
+        return 0.0
+    for other, cells in results.cells.items():
+        same = (other.model, other.rows, other.encoding, other.clients)
+        if not other.load and same == (work.model, work.rows, work.encoding, work.clients) and OURS in cells:
+            samples = cells[OURS].samples
+            if samples:
+                return samples[0].per_second * work.load
+    raise NotMeasured("the same work in a closed loop was not measured")
+
+
+def gather(names: Iterable[str], directory: Path) -> Path:
+    """A directory with just these models."""
+    source = models.ensure(list(names))
+    directory.mkdir(parents=True)
+    for name in names:
+        (directory / name).symlink_to(source / name, target_is_directory=True)
+    return directory

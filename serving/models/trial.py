@@ -1,0 +1,119 @@
+"""A trial of each signature when it is loaded: may its requests run together, and is it quick?
+
+Rows may run together when a batch of different rows gives what each of them gives alone. Signatures that change or draw
+something are not tried, since a trial would change it too.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.errors import ServingError
+from serving.models.nature import Nature
+from serving.models.servable import Signature
+from serving.tensors.spec import Array, Kind, TensorSpec
+
+QUICK_SECONDS = 0.0005
+"""A run of one row that takes less is over sooner than it could be handed to another thread."""
+ROWS = 4
+"""Rows that are run together and alone."""
+RUNS = 5
+"""Runs of one row of which the fastest counts."""
+
+_TOLERANCE = {"float16": 2e-2, "bfloat16": 5e-2, "float32": 1e-4, "float64": 1e-9}
+"""By how much, relative to the largest value, outputs of a dtype may differ; others must be equal."""
+
+Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a trial has shown of a signature: whether it can be batched, why not, and whether it is quick."""
+
+    obstacle: str
+    quick: bool
+
+    @property
+    def batchable(self) -> bool:
+        return not self.obstacle
+
+
+def try_signature(signature: Signature, nature: Nature, run: Run, clock: Callable[[], float]) -> Profile:
+    """Try a signature by calling `run` with made-up rows."""
+    obstacle = obstacle_by_looks(signature, nature)
+    if obstacle:
+        return Profile(obstacle, quick=False)
+    rows = {name: made_up_rows(spec, ROWS) for name, spec in signature.inputs.items()}
+    try:
+        together = run(rows)
+        alone = [run(_row(rows, number)) for number in range(ROWS)]
+    except ServingError as error:
+        return Profile(f"a trial with made-up rows failed: {error.message}", quick=False)
+    return Profile(difference(together, alone), _seconds(run, _row(rows, 0), clock) < QUICK_SECONDS and not nature.loops)
+
+
+def obstacle_by_looks(signature: Signature, nature: Nature) -> str:
+    """Why a signature is not even tried; "" when it is."""
+    if nature.impure:
+        return f"it is not pure: it runs {nature.impure}"
+    if not signature.inputs:
+        return "it has no inputs"
+    for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        for name, spec in specs.items():
+            if spec.dtype is None:
+                return f'{kind} "{name}" is of a type that does not travel'
+            if spec.shape is not None and (not spec.shape or spec.shape[0] is not None):
+                return f'{kind} "{name}" has shape {spec.shape_text()}, without a variable dimension 0'
+    return ""
+
+
+def made_up_rows(spec: TensorSpec, rows: int) -> Array:
+    """So many different rows for an input: numbers from 0 to 1, small integers, short words."""
+    assert spec.dtype is not None
+    shape = (rows, *(size or 1 for size in (spec.shape or (None,))[1:]))
+    draw = np.random.default_rng(0)
+    if spec.dtype.kind is Kind.STRING:
+        words = np.empty(shape, dtype=object)
+        words[...] = b"1"
+        return words
+    if spec.dtype.kind is Kind.DECIMAL:
+        return draw.random(shape).astype(spec.dtype.numpy)
+    return draw.integers(0, 2, shape).astype(spec.dtype.numpy)
+
+
+def difference(together: Mapping[str, Array], alone: list[Mapping[str, Array]]) -> str:
+    """How a batch differs from its rows alone; "" when it does not."""
+    for name, whole in together.items():
+        parts = [outputs[name] for outputs in alone]
+        if whole.ndim == 0 or len(whole) != len(alone) or any(part.shape != (1, *whole.shape[1:]) for part in parts):
+            return f'output "{name}" does not have a row for each row'
+        if not _equal(whole, np.concatenate(parts)):
+            return f'output "{name}" of a row depends on the rows beside it'
+    return ""
+
+
+def _equal(one: Array, other: Array) -> bool:
+    tolerance = _TOLERANCE.get(one.dtype.name)
+    if tolerance is None:
+        return bool(np.array_equal(one, other))
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    finite = np.abs(other[np.isfinite(other)])
+    return np.allclose(one, other, rtol=tolerance, atol=tolerance * finite.max(initial=0.0), equal_nan=True)
+
+
+def _row(rows: Mapping[str, Array], number: int) -> dict[str, Array]:
+    return {name: array[number : number + 1] for name, array in rows.items()}
+
+
+def _seconds(run: Run, row: Mapping[str, Array], clock: Callable[[], float]) -> float:
+    best = float("inf")
+    for _ in range(RUNS):
+        started = clock()
+        run(row)
+        best = min(best, clock() - started)
+    return best
+
+
+DEFAULT_CLOCK = time.perf_counter

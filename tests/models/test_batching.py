@@ -1,0 +1,201 @@
+"""Requests that meet at a model run together."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.errors import DeadlineExceeded, InvalidArgument, ServingError, Unavailable
+from serving.models.batching import Batcher, BatchLimits, batch_key, merge, row_count, split
+from serving.tensors.spec import Array
+from tests.server import wait_for
+
+BATCHABLE = frozenset({"double"})
+
+
+def floats(*values: float) -> dict[str, Array]:
+    return {"x": np.array(values, np.float32)}
+
+
+class TestMergeAndSplit:
+    def test_parts_come_back_as_they_went_in(self) -> None:
+        parts = [floats(1, 2), floats(3), floats(4, 5, 6)]
+        merged = merge(parts)
+        assert merged["x"].tolist() == [1, 2, 3, 4, 5, 6]
+        assert [part["x"].tolist() for part in split(merged, [2, 1, 3])] == [[1, 2], [3], [4, 5, 6]]
+
+    def test_strings_are_joined_too(self) -> None:
+        first, second = np.array([b"a"], object), np.array([b"b\0"], object)
+        assert merge([{"s": first}, {"s": second}])["s"].tolist() == [b"a", b"b\0"]
+
+    @pytest.mark.parametrize(
+        ("inputs", "rows"),
+        [
+            ({"a": np.zeros((3, 2)), "b": np.zeros(3)}, 3),
+            ({"a": np.zeros((3, 2)), "b": np.zeros(2)}, None),
+            ({"a": np.zeros((3, 2)), "b": np.float32(1)}, None),
+            ({"a": np.zeros((0, 2))}, 0),
+            ({}, None),
+        ],
+    )
+    def test_rows_are_counted_only_where_all_inputs_agree(self, inputs: Any, rows: int | None) -> None:
+        assert row_count(inputs) == rows
+
+    @pytest.mark.parametrize(
+        ("other", "joins"),
+        [
+            ({"x": np.zeros((5, 2), np.float32)}, True),
+            ({"x": np.zeros((1, 3), np.float32)}, False),
+            ({"x": np.zeros((1, 2), np.float64)}, False),
+            ({"x": np.zeros((1, 2, 1), np.float32)}, False),
+            ({"y": np.zeros((1, 2), np.float32)}, False),
+        ],
+    )
+    def test_only_equal_shapes_behind_the_rows_and_dtypes_join(self, other: Mapping[str, Array], joins: bool) -> None:
+        one = batch_key("s", {"x": np.zeros((1, 2), np.float32)})
+        assert (one == batch_key("s", other)) is joins
+        assert one != batch_key("t", {"x": np.zeros((1, 2), np.float32)})
+
+
+class Doubling:
+    """A model that doubles, whose runs a test can hold up, and that refuses batches with a negative row."""
+
+    signatures: Mapping[str, Any] = {}
+    metadata: Mapping[str, Any] = {}
+
+    def __init__(self) -> None:
+        self.batches: list[list[float]] = []
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        self.batches.append(inputs["x"].tolist())
+        assert self.go_on.wait(30)
+        if (inputs["x"] < 0).any():
+            raise InvalidArgument("negative")
+        return {"y": inputs["x"] * 2}
+
+    def close(self) -> None:
+        self.batches.append([])
+
+
+class Caller(threading.Thread):
+    """A request in a thread of its own."""
+
+    def __init__(self, run: Callable[[], dict[str, Array]]) -> None:
+        super().__init__()
+        self._run = run
+        self.result: list[float] = []
+        self.error: ServingError | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self._run()["y"].tolist()
+        except ServingError as error:
+            self.error = error
+
+
+@pytest.fixture
+def model() -> Doubling:
+    return Doubling()
+
+
+def meet(model: Doubling, batcher: Batcher, *requests: dict[str, Array], signature: str = "double") -> list[Caller]:
+    """Let requests arrive, in this order, while the model is busy with one more; then let it go on."""
+    model.go_on.clear()
+    first = Caller(lambda: batcher.run(signature, floats(100)))
+    wait_for(lambda: model.batches, "the first request runs")
+    callers = [first]
+    for number, request in enumerate(requests, start=1):
+        callers.append(Caller(lambda request=request: batcher.run(signature, request)))
+        wait_for(lambda number=number: batcher.waiting == number or not callers[-1].is_alive(), "the request waits")
+    model.go_on.set()
+    for caller in callers:
+        caller.join(30)
+        assert not caller.is_alive()
+    return callers
+
+
+class TestBatcher:
+    def batcher(self, model: Doubling, **limits: Any) -> Batcher:
+        return Batcher(model, BATCHABLE, BatchLimits(**limits), "m")
+
+    def test_a_request_to_an_idle_model_runs_alone_at_once(self, model: Doubling) -> None:
+        assert self.batcher(model).run("double", floats(1, 2))["y"].tolist() == [2, 4]
+        assert model.batches == [[1, 2]]
+
+    def test_requests_that_wait_anyway_run_together(self, model: Doubling) -> None:
+        callers = meet(model, self.batcher(model), floats(1), floats(2, 3), floats(4))
+        assert [caller.result for caller in callers] == [[200], [2], [4, 6], [8]]
+        assert model.batches == [[100], [1, 2, 3, 4]]
+
+    def test_a_batch_holds_no_more_rows_than_its_limit(self, model: Doubling) -> None:
+        callers = meet(model, self.batcher(model, max_rows=3), floats(1), floats(2), floats(3), floats(4))
+        assert [caller.result for caller in callers] == [[200], [2], [4], [6], [8]]
+        assert model.batches == [[100], [1, 2, 3], [4]]
+
+    def test_a_request_as_large_as_a_batch_does_not_wait(self, model: Doubling) -> None:
+        batcher = self.batcher(model, max_rows=2)
+        assert batcher.run("double", floats(1, 2, 3))["y"].tolist() == [2, 4, 6]
+
+    def test_other_shapes_wait_for_their_turn(self, model: Doubling) -> None:
+        flat, square = floats(1), {"x": np.array([[2.0]], np.float32)}
+        callers = meet(model, self.batcher(model), flat, square, flat)
+        assert [caller.result for caller in callers] == [[200], [2], [[4]], [2]]
+        assert model.batches == [[100], [1, 1], [[2]]]
+
+    def test_a_failing_row_fails_its_own_request_only(self, model: Doubling) -> None:
+        callers = meet(model, self.batcher(model), floats(1), floats(-1), floats(3))
+        assert [caller.result for caller in callers] == [[200], [2], [], [6]]
+        assert isinstance(callers[2].error, InvalidArgument)
+
+    def test_a_full_queue_refuses(self, model: Doubling) -> None:
+        callers = meet(model, self.batcher(model, max_waiting=1), floats(1), floats(2))
+        assert [caller.result for caller in callers] == [[200], [2], []]
+        assert isinstance(callers[2].error, Unavailable)
+        assert "The batch scheduling queue to which this task was submitted is full" in callers[2].error.message
+
+    def test_a_request_out_of_time_gives_up_its_place(self, model: Doubling) -> None:
+        batcher = self.batcher(model, wait_seconds=0.05)
+        model.go_on.clear()
+        first = Caller(lambda: batcher.run("double", floats(100)))
+        wait_for(lambda: model.batches, "the first request runs")
+        with pytest.raises(DeadlineExceeded, match="Timed out waiting for notification"):
+            batcher.run("double", floats(1))
+        model.go_on.set()
+        first.join(30)
+        assert batcher.run("double", floats(2))["y"].tolist() == [4]
+        assert model.batches == [[100], [2]]
+
+    def test_signatures_that_cannot_be_joined_run_as_they_are(self, model: Doubling) -> None:
+        batcher = self.batcher(model)
+        model.go_on.clear()
+        callers = [Caller(lambda: batcher.run("other", floats(1))) for _ in range(3)]
+        wait_for(lambda: len(model.batches) == 3, "all three run at once")
+        model.go_on.set()
+        for caller in callers:
+            caller.join(30)
+        assert [caller.result for caller in callers] == [[2]] * 3
+
+    def test_every_answer_belongs_to_its_request(self, model: Doubling) -> None:
+        batcher = self.batcher(model, max_rows=8)
+        wrong: list[float] = []
+
+        def call(start: int) -> None:
+            for number in range(start, start + 500):
+                if batcher.run("double", floats(number))["y"].tolist() != [2 * number]:
+                    wrong.append(number)
+
+        threads = [threading.Thread(target=call, args=(1000 * worker,)) for worker in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert wrong == []
+
+    def test_closing_closes_the_model(self, model: Doubling) -> None:
+        self.batcher(model).close()
+        assert model.batches == [[]]

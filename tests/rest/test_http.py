@@ -1,0 +1,415 @@
+"""What holds for every request and answer: ids, bodies and their limits, compression, CORS and errors."""
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse, create_environ
+from werkzeug.wrappers import Request
+
+from app import create_app
+from serving.inference import Inference
+from serving.settings import Settings
+from tests.rest.api import error, result, serve
+
+PREDICT = "/v1/models/model:predict"
+ROW = b'{"instances": [1.0]}'
+ANSWER = {"predictions": [2.5]}
+LIMIT = 2000
+DECOMPRESSED_LIMIT = 8000
+
+
+@pytest.fixture(scope="module")
+def limited(half_plus_two: Path) -> Iterator[FlaskClient]:
+    """A client of an app that takes small bodies only."""
+    with serve(model_dir=half_plus_two, max_body_bytes=LIMIT, max_decompressed_bytes=DECOMPRESSED_LIMIT) as client:
+        yield client
+
+
+def padded(size: int) -> bytes:
+    """A good request of this many bytes."""
+    return ROW[:-1] + b" " * (size - len(ROW)) + b"}"
+
+
+def still_serves(client: FlaskClient) -> bool:
+    return bool(result(client.post(PREDICT, data=ROW)) == ANSWER)
+
+
+# Request ids.
+
+
+@pytest.mark.parametrize("sent", ["a", "A-b_c.d:e@f/g+h=1", "x" * 128, "7f3c2a10-91aa-4d2e-8a39-2f3b6a1f1a10"])
+def test_a_sane_request_id_is_kept(client: FlaskClient, sent: str) -> None:
+    assert client.get("/healthz", headers={"X-Request-Id": sent}).headers["X-Request-Id"] == sent
+
+
+@pytest.mark.parametrize("sent", ["", "x" * 129, "a b", "a\tb", "a\x1b[31m", "é", "<script>", 'a"b', "a\x00"])
+def test_any_other_request_id_is_replaced(client: FlaskClient, sent: str) -> None:
+    response = client.get("/healthz", environ_overrides={"HTTP_X_REQUEST_ID": sent})
+    assert len(response.headers["X-Request-Id"]) == 32
+    assert int(response.headers["X-Request-Id"], 16)
+
+
+def test_each_request_without_an_id_gets_one_of_its_own_also_when_it_fails(client: FlaskClient) -> None:
+    responses = [client.get("/healthz"), client.get("/healthz"), client.get("/no"), client.post(PREDICT, data=b"{")]
+    assert len({response.headers["X-Request-Id"] for response in responses}) == len(responses)
+
+
+# Bodies and their limits.
+
+
+@pytest.mark.parametrize("size", [LIMIT - 1, LIMIT])
+def test_a_body_up_to_the_limit_is_read(limited: FlaskClient, size: int) -> None:
+    assert result(limited.post(PREDICT, data=padded(size))) == ANSWER
+
+
+def test_a_body_over_the_limit_is_refused(limited: FlaskClient) -> None:
+    said = error(limited.post(PREDICT, data=padded(LIMIT + 1)), 413)
+    assert "larger than 2000 bytes" in said
+    assert "SERVING_MAX_BODY_BYTES" in said
+    assert still_serves(limited)
+
+
+def test_a_length_over_the_limit_is_refused_before_anything_is_read(limited: FlaskClient) -> None:
+    stream = Unreadable()
+    error(send(limited, stream, CONTENT_LENGTH="1000000000000"), 413)
+
+
+@pytest.mark.parametrize("missing", [1, 10, len(ROW)])
+def test_a_body_that_is_shorter_than_promised_is_refused(limited: FlaskClient, missing: int) -> None:
+    stream = io.BytesIO(ROW[: len(ROW) - missing])
+    said = error(send(limited, stream, CONTENT_LENGTH=str(len(ROW))))
+    assert said == f"The request body ended after {len(ROW) - missing} of {len(ROW)} bytes"
+
+
+def test_what_follows_the_promised_length_is_left_alone(limited: FlaskClient) -> None:
+    stream = io.BytesIO(ROW + b"GET /next")
+    assert result(send(limited, stream, CONTENT_LENGTH=str(len(ROW)))) == ANSWER
+    assert stream.read() == b"GET /next"
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "+1", "1.0", "1_0", "٣", "9" * 5000])
+def test_a_length_that_is_no_number_is_refused(limited: FlaskClient, length: str) -> None:
+    assert error(send(limited, Unreadable(), CONTENT_LENGTH=length)) == "Content-Length is not a whole number"
+
+
+@pytest.mark.parametrize("size", [LIMIT - 1, LIMIT])
+def test_a_chunked_body_up_to_the_limit_is_read(limited: FlaskClient, size: int) -> None:
+    assert result(send_chunked(limited, io.BytesIO(padded(size)))) == ANSWER
+
+
+@pytest.mark.parametrize("size", [LIMIT + 1, 100 * LIMIT])
+def test_a_chunked_body_over_the_limit_is_refused_without_reading_all_of_it(limited: FlaskClient, size: int) -> None:
+    stream = io.BytesIO(padded(size))
+    error(send_chunked(limited, stream), 413)
+    assert stream.tell() == LIMIT + 1
+
+
+def test_a_chunked_body_that_breaks_off_is_refused(limited: FlaskClient) -> None:
+    assert error(send_chunked(limited, Broken())) == "The request body ended early or is not framed correctly"
+    assert still_serves(limited)
+
+
+def test_no_body_is_an_empty_document(limited: FlaskClient) -> None:
+    assert error(limited.post(PREDICT)) == "JSON Parse error: The document is empty"
+
+
+class Unreadable(io.BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        raise AssertionError("must not be read")
+
+
+class Broken(io.BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        raise OSError("chunk without an end")
+
+
+def send(client: FlaskClient, stream: io.BytesIO, **environ: Any) -> TestResponse:
+    """Post a stream with this WSGI environment."""
+    return client.post(PREDICT, environ_overrides={"wsgi.input": stream, **environ})
+
+
+def send_chunked(client: FlaskClient, stream: io.BytesIO) -> TestResponse:
+    """Post a stream as a server hands on a chunked body: without a length, at its end when the body is."""
+    environ = create_environ(PREDICT, method="POST")
+    environ.pop("CONTENT_LENGTH", None)
+    environ |= {"wsgi.input": stream, "wsgi.input_terminated": True}
+    return TestResponse(*client.run_wsgi_app(environ, buffered=True), request=Request(environ))
+
+
+# Compressed bodies.
+
+
+def post_encoded(client: FlaskClient, body: bytes, encoding: str = "gzip") -> TestResponse:
+    return client.post(PREDICT, data=body, headers={"Content-Encoding": encoding})
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", " gzip ", "x-gzip"])
+def test_a_gzip_body_is_decompressed(limited: FlaskClient, encoding: str) -> None:
+    assert result(post_encoded(limited, gzip.compress(ROW), encoding)) == ANSWER
+
+
+def test_a_deflate_body_is_decompressed(limited: FlaskClient) -> None:
+    assert result(post_encoded(limited, zlib.compress(ROW), "deflate")) == ANSWER
+
+
+@pytest.mark.parametrize("encoding", ["", "identity"])
+def test_a_body_without_encoding_is_read_as_it_is(limited: FlaskClient, encoding: str) -> None:
+    assert result(post_encoded(limited, ROW, encoding)) == ANSWER
+
+
+def test_a_gzip_body_of_several_members_is_all_of_them(limited: FlaskClient) -> None:
+    members = [gzip.compress(ROW[:5]), gzip.compress(b""), *(gzip.compress(bytes([byte])) for byte in ROW[5:])]
+    assert result(post_encoded(limited, b"".join(members))) == ANSWER
+
+
+def test_a_large_gzip_body_is_decompressed_whole(client: FlaskClient) -> None:
+    rows = [[float(index)] for index in range(50_000)]
+    body = gzip.compress(json.dumps({"instances": rows}).encode())
+    response = client.post("/v1/models/half_plus_two:predict", data=body, headers={"Content-Encoding": "gzip"})
+    assert len(body) > 100_000
+    assert result(response)["predictions"][-1] == [25001.5]
+
+
+@pytest.mark.parametrize("cut", [1, 4, 8, 12])
+def test_a_gzip_body_that_is_cut_off_is_refused(limited: FlaskClient, cut: int) -> None:
+    assert (
+        error(post_encoded(limited, gzip.compress(ROW)[:-cut])) == "The request body ended before its gzip stream did"
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ROW,
+        gzip.compress(ROW)[:10] + b"\xff" * 20,
+        gzip.compress(ROW)[:-8] + b"\0" * 8,
+        gzip.compress(ROW) + b"more",
+        zlib.compress(ROW),
+    ],
+    ids=["not compressed", "damaged", "wrong checksum", "more behind it", "deflate"],
+)
+def test_what_is_not_gzip_is_refused(limited: FlaskClient, body: bytes) -> None:
+    assert error(post_encoded(limited, body)) == "The request body is not valid gzip"
+    assert still_serves(limited)
+
+
+def test_an_empty_body_is_no_gzip(limited: FlaskClient) -> None:
+    assert error(post_encoded(limited, b"")) == "The request body ended before its gzip stream did"
+
+
+@pytest.mark.parametrize("size", [DECOMPRESSED_LIMIT - 1, DECOMPRESSED_LIMIT])
+def test_a_body_may_be_as_large_as_the_limit_when_decompressed(limited: FlaskClient, size: int) -> None:
+    assert result(post_encoded(limited, gzip.compress(padded(size)))) == ANSWER
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        gzip.compress(padded(DECOMPRESSED_LIMIT + 1)),
+        gzip.compress(b" " * 1_000_000),
+        gzip.compress(b" " * DECOMPRESSED_LIMIT) + gzip.compress(b" "),
+        gzip.compress(b" " * 3000) * 3,
+    ],
+    ids=["one byte", "a bomb", "the last member", "many members"],
+)
+def test_a_body_that_decompresses_to_more_is_refused(limited: FlaskClient, body: bytes) -> None:
+    assert "SERVING_MAX_DECOMPRESSED_BYTES" in error(post_encoded(limited, body), 413)
+    assert still_serves(limited)
+
+
+def test_a_body_of_very_many_empty_members_is_no_burden(half_plus_two: Path) -> None:
+    with serve(model_dir=half_plus_two) as client:
+        body = gzip.compress(b"") * 100_000 + gzip.compress(ROW)
+        assert result(post_encoded(client, body)) == ANSWER
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "zstd", "x" * 1000])
+def test_an_encoding_that_is_not_known_is_refused(limited: FlaskClient, encoding: str) -> None:
+    response = post_encoded(limited, ROW, encoding)
+    assert "is not supported" in error(response, 415)
+    assert len(response.data) < 200
+
+
+# Compressed answers.
+
+MANY = json.dumps({"instances": [[float(index)] for index in range(2000)]})
+
+
+def ask(client: FlaskClient, accept: str | None, body: str = MANY) -> TestResponse:
+    headers = {} if accept is None else {"Accept-Encoding": accept}
+    return client.post("/v1/models/half_plus_two:predict", data=body, headers=headers)
+
+
+@pytest.mark.parametrize("accept", ["gzip", "deflate, gzip;q=0.5", "GZIP, br", "br;q=1.0, gzip;q=0.8, *;q=0.1"])
+def test_a_large_answer_is_compressed_for_whom_asks(client: FlaskClient, accept: str) -> None:
+    plain, compressed = ask(client, None), ask(client, accept)
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert "Accept-Encoding" in compressed.headers["Vary"]
+    assert compressed.content_length == len(compressed.data) < len(plain.data) / 2
+    assert gzip.decompress(compressed.data) == plain.data
+
+
+@pytest.mark.parametrize("accept", [None, "", "identity", "br", "gzip;q=0", "gzip; q=0.0, *"])
+def test_an_answer_is_not_compressed_for_others(client: FlaskClient, accept: str | None) -> None:
+    response = ask(client, accept)
+    assert "Content-Encoding" not in response.headers
+    assert len(result(response)["predictions"]) == 2000
+
+
+def test_a_small_answer_is_not_compressed(client: FlaskClient) -> None:
+    assert "Content-Encoding" not in ask(client, "gzip", ROW.decode()).headers
+
+
+# CORS.
+
+PAGE = {"Origin": "https://app.example"}
+CORS = ["Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers"]
+
+
+@pytest.fixture(scope="module")
+def open_to_all(half_plus_two: Path) -> Iterator[FlaskClient]:
+    with serve(model_dir=half_plus_two, cors_origins=("*",)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def open_to_some(half_plus_two: Path) -> Iterator[FlaskClient]:
+    origins = ("https://app.example", "http://localhost:8080")
+    with serve(model_dir=half_plus_two, cors_origins=origins) as client:
+        yield client
+
+
+def cors(response: TestResponse) -> list[str | None]:
+    return [response.headers.get(name) for name in CORS]
+
+
+def test_no_page_may_call_the_server_unless_that_is_set(limited: FlaskClient) -> None:
+    for response in (limited.post(PREDICT, data=ROW, headers=PAGE), limited.options(PREDICT, headers=PAGE)):
+        assert cors(response) == [None, None, None]
+
+
+@pytest.mark.parametrize("headers", [PAGE, {}])
+def test_every_page_may_where_all_may(open_to_all: FlaskClient, headers: dict[str, str]) -> None:
+    for path, status in ((PREDICT, 200), ("/v1/models/nobody:predict", 404), ("/v1/nothing", 404)):
+        response = open_to_all.post(path, data=ROW, headers=headers)
+        assert response.status_code == status
+        assert cors(response) == ["*", "POST, GET", "Content-Type"]
+
+
+@pytest.mark.parametrize("origin", ["https://app.example", "http://localhost:8080"])
+def test_a_listed_page_may_and_the_answer_is_for_it_alone(open_to_some: FlaskClient, origin: str) -> None:
+    response = open_to_some.post(PREDICT, data=ROW, headers={"Origin": origin})
+    assert cors(response) == [origin, "POST, GET", "Content-Type"]
+    assert "Origin" in response.headers["Vary"]
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "https://app.example.evil", "http://app.example", "null", ""]
+)
+def test_a_page_that_is_not_listed_may_not(open_to_some: FlaskClient, origin: str) -> None:
+    response = open_to_some.post(PREDICT, data=ROW, headers={"Origin": origin})
+    assert cors(response) == [None, None, None]
+    assert "Origin" in response.headers["Vary"]
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/v1/models/nobody", "/v1/models"])
+def test_a_preflight_is_answered_without_a_body(open_to_all: FlaskClient, path: str) -> None:
+    headers = {**PAGE, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    response = open_to_all.options(path, headers=headers)
+    assert response.status_code == 200
+    assert response.data == b""
+    assert cors(response) == ["*", "POST, GET", "Content-Type"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Origin": "null"}])
+def test_options_from_no_page_is_no_preflight(open_to_all: FlaskClient, headers: dict[str, str]) -> None:
+    response = open_to_all.options(PREDICT, headers=headers)
+    assert response.status_code == 400
+    assert response.data == b""
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/nothing", b"", 404),
+        ("POST", "/healthz", b"", 405),
+        ("GET", PREDICT, b"", 405),
+        ("POST", PREDICT, b"", 400),
+        ("POST", PREDICT, b'{"instances": ["\\u0000\\u001b"]}', 400),
+        ("POST", PREDICT, b'{"signature_name": "\xff", "instances": []}', 400),
+        ("POST", "/v1/models/nobody:predict", ROW, 404),
+        ("POST", "/v1/models/no%0Abody%22:predict", ROW, 404),
+        ("POST", "/v1/models/%FF%00:predict", ROW, 404),
+        ("POST", PREDICT, padded(LIMIT + 1), 413),
+    ],
+)
+@pytest.mark.parametrize("accept", ["*/*", "text/html", "application/xml;q=1"])
+def test_every_error_is_one_json_object(
+    limited: FlaskClient, method: str, path: str, body: bytes, status: int, accept: str
+) -> None:
+    assert error(limited.open(path, method=method, data=body, headers={"Accept": accept}), status)
+
+
+@pytest.mark.parametrize("character", ["x", "é", "😀", "\\u0001", '\\"', "\\\\"])
+def test_an_error_repeats_little_of_a_large_request(half_plus_two: Path, client: FlaskClient, character: str) -> None:
+    long = character * 100_000
+    for body in (
+        f'{{"signature_name": "{long}", "instances": [1.0]}}',
+        f'{{"signature_name": 5, "{long}": "{long}"}}',
+        f'{{"instances": ["{long}"]}}',
+        f'{{"instances": [{{"{long}": 1.0}}]}}',
+        f'{{"inputs": {{"{long}": 1.0}}}}',
+        f'"{long}"',
+    ):
+        response = client.post("/v1/models/half_plus_two:predict", data=body.encode())
+        assert error(response)
+        assert len(response.data) <= 4096
+
+
+def test_a_name_that_is_too_long_is_cut_in_the_error(client: FlaskClient) -> None:
+    response = client.post(f"/v1/models/{'%01' * 2000}:predict", data=ROW)
+    assert error(response, 404).startswith("Servable not found for request: Latest(\x01\x01")
+    assert len(response.data) <= 4096
+
+
+def test_a_fault_of_the_server_is_500_without_its_details(
+    half_plus_two: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*args: Any) -> None:
+        raise RuntimeError("secret of the house")
+
+    with serve(model_dir=half_plus_two) as client:
+        monkeypatch.setattr(Inference, "run", fail)
+        response = client.post(PREDICT, data=ROW, headers={"X-Request-Id": "abc-1"})
+        assert "its log says why" in error(response, 500)
+        assert "secret" not in response.text
+        assert "Traceback" not in response.text
+        assert response.headers["X-Request-Id"] == "abc-1"
+        log = capsys.readouterr().err
+        assert "secret of the house" in log
+        assert "abc-1" in log
+        monkeypatch.undo()
+        assert still_serves(client)
+
+
+def test_a_request_before_the_models_are_there_may_be_sent_again(half_plus_two: Path) -> None:
+    app = create_app(Settings(model_dir=half_plus_two, access_log=False, request_timeout_seconds=0.001))
+    try:
+        manager = app.extensions["model_manager"]
+        response = app.test_client().post(PREDICT, data=ROW)
+        if response.status_code != 200:
+            assert error(response, 503) == "The models are still being loaded"
+            assert response.headers["Retry-After"] == "1"
+        assert manager.wait_until_settled(60)
+    finally:
+        app.extensions["services"].close()

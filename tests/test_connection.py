@@ -1,0 +1,303 @@
+"""One connection: bytes in, bytes out, no network."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from serving.connection import Connection, Limits, Request, call, environ_of
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+
+
+class FakeTransport(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 4000)})
+        self.written = b""
+        self.closed = False
+        self.aborted = False
+        self.reading = True
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+class FakeFront:
+    """Answers each request with its method, target and body, at once or when told to."""
+
+    def __init__(self, at_once: bool = True, **limits: Any) -> None:
+        self.limits = Limits(**limits)
+        self.at_once = at_once
+        self.requests: list[Request] = []
+        self.waiting: list[tuple[Request, Connection]] = []
+        self.open = 0
+
+    def answer(self, request: Request, connection: Connection) -> None:
+        self.requests.append(request)
+        if self.at_once:
+            self.send(request, connection)
+        else:
+            self.waiting.append((request, connection))
+
+    def send(self, request: Request, connection: Connection) -> None:
+        connection.send(b"<%s %s>" % (request.target, b"".join(request.body)), request.keep_alive)
+
+    def send_waiting(self) -> None:
+        self.send(*self.waiting.pop(0))
+
+    def opened(self, connection: Connection) -> None:
+        self.open += 1
+
+    def closed(self, connection: Connection) -> None:
+        self.open -= 1
+
+
+def connect(front: FakeFront) -> tuple[Connection, FakeTransport]:
+    connection, transport = Connection(front), FakeTransport()
+    connection.connection_made(transport)
+    return connection, transport
+
+
+def answer_to(data: bytes, **limits: Any) -> FakeTransport:
+    """What a connection does with these bytes."""
+    connection, transport = connect(FakeFront(**limits))
+    connection.data_received(data)
+    return transport
+
+
+def status_of(transport: FakeTransport) -> int:
+    """The status of a refusal, which must be JSON and end the connection."""
+    head, _, body = transport.written.partition(b"\r\n\r\n")
+    assert b"Content-Type: application/json" in head
+    assert json.loads(body)["error"]
+    assert transport.closed
+    return int(head.split()[1])
+
+
+class TestRequests:
+    def test_a_request_is_handed_on_whole(self) -> None:
+        front = FakeFront()
+        connection, transport = connect(front)
+        for byte in POST[:-1]:
+            connection.data_received(bytes([byte]))
+        assert front.requests == []
+        connection.data_received(POST[-1:])
+        assert transport.written == b"</p hello>"
+        assert not transport.closed
+
+    def test_requests_follow_each_other_on_one_connection(self) -> None:
+        connection, transport = connect(FakeFront())
+        connection.data_received(GET)
+        connection.data_received(POST)
+        assert transport.written == b"</healthz ></p hello>"
+
+    def test_pipelined_requests_are_answered_in_their_order(self) -> None:
+        assert answer_to((GET + POST) * 500).written == b"</healthz ></p hello>" * 500
+
+    def test_a_client_that_does_not_wait_is_held_back(self) -> None:
+        front = FakeFront(at_once=False)
+        connection, transport = connect(front)
+        connection.data_received(GET)
+        connection.data_received(POST)
+        assert len(front.requests) == 1
+        assert not transport.reading
+        front.send_waiting()
+        assert transport.reading
+        front.send_waiting()
+        assert transport.written == b"</healthz ></p hello>"
+
+    def test_a_chunked_body_is_put_together(self) -> None:
+        head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert answer_to(head + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n").written == b"</p hello>"
+
+    @pytest.mark.parametrize(
+        "request_bytes",
+        [
+            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            b"GET / HTTP/1.0\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        ],
+    )
+    def test_a_connection_that_cannot_go_on_is_closed_after_the_answer(self, request_bytes: bytes) -> None:
+        transport = answer_to(request_bytes)
+        assert transport.written == b"</ >"
+        assert transport.closed
+
+    def test_a_client_that_asks_first_may_send_its_body(self) -> None:
+        head = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        connection, transport = connect(FakeFront())
+        connection.data_received(head)
+        assert transport.written == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.data_received(b"hello")
+        assert transport.written.endswith(b"</p hello>")
+
+    def test_connections_are_counted(self) -> None:
+        front = FakeFront()
+        connection, _ = connect(front)
+        assert front.open == 1
+        connection.connection_lost(None)
+        assert front.open == 0
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"nonsense\r\n\r\n",
+            b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: five\r\n\r\n",
+            b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+            b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
+        ],
+    )
+    def test_what_is_not_http_is_refused(self, data: bytes) -> None:
+        assert status_of(answer_to(data)) == 400
+
+    def test_requests_before_the_bad_one_are_answered(self) -> None:
+        front = FakeFront(at_once=False)
+        connection, transport = connect(front)
+        connection.data_received(GET + b"nonsense\r\n\r\n")
+        assert transport.written == b""
+        front.send_waiting()
+        assert transport.written.startswith(b"</healthz >HTTP/1.1 400 ")
+        assert transport.closed
+
+    @pytest.mark.parametrize(("size", "status"), [(9, None), (10, None), (11, 414)])
+    def test_the_target_has_a_limit(self, size: int, status: int | None) -> None:
+        transport = answer_to(b"GET /" + b"a" * (size - 1) + b" HTTP/1.1\r\nHost: x\r\n\r\n", target_bytes=10)
+        assert transport.written.startswith(b"</a") if status is None else status_of(transport) == status
+
+    @pytest.mark.parametrize(("count", "status"), [(2, None), (3, None), (4, 431)])
+    def test_the_number_of_headers_has_a_limit(self, count: int, status: int | None) -> None:
+        transport = answer_to(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * count + b"\r\n", headers=3)
+        assert transport.written == b"</ >" if status is None else status_of(transport) == status
+
+    @pytest.mark.parametrize(("size", "status"), [(9, None), (10, None), (11, 431)])
+    def test_a_header_has_a_limit(self, size: int, status: int | None) -> None:
+        transport = answer_to(b"GET / HTTP/1.1\r\na: " + b"b" * (size - 1) + b"\r\n\r\n", header_bytes=10)
+        assert transport.written == b"</ >" if status is None else status_of(transport) == status
+
+    def test_a_head_without_an_end_has_a_limit(self) -> None:
+        assert status_of(answer_to(b"GET / HTTP/1.1\r\na: " + b"b" * 200, head_bytes=100)) == 431
+
+    @pytest.mark.parametrize(("limit", "status"), [(6, None), (5, None), (4, 413)])
+    def test_the_body_has_a_limit(self, limit: int, status: int | None) -> None:
+        transport = answer_to(POST, body_bytes=limit)
+        assert transport.written == b"</p hello>" if status is None else status_of(transport) == status
+
+    @pytest.mark.parametrize(("limit", "status"), [(6, None), (5, None), (4, 413)])
+    def test_a_chunked_body_has_the_same_limit(self, limit: int, status: int | None) -> None:
+        head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        transport = answer_to(head + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", body_bytes=limit)
+        assert transport.written == b"</p hello>" if status is None else status_of(transport) == status
+
+    def test_a_request_cut_short_is_refused(self) -> None:
+        front = FakeFront()
+        connection, transport = connect(front)
+        connection.data_received(POST[:-1])
+        connection.eof_received()
+        assert status_of(transport) == 400
+        assert front.requests == []
+
+
+class TestDeadlines:
+    @pytest.mark.parametrize("sent", [b"GET / HT", POST[:-2]])
+    def test_a_request_that_does_not_arrive_is_refused(self, sent: bytes) -> None:
+        connection, transport = connect(FakeFront())
+        connection.data_received(sent)
+        connection.expire()
+        assert status_of(transport) == 408
+
+    def test_an_idle_connection_is_closed_without_a_word(self) -> None:
+        connection, transport = connect(FakeFront())
+        connection.data_received(GET)
+        transport.written = b""
+        connection.expire()
+        assert transport.closed
+        assert transport.written == b""
+
+    def test_an_answer_in_the_making_is_not_cut_off(self) -> None:
+        front = FakeFront(at_once=False)
+        connection, transport = connect(front)
+        connection.data_received(GET)
+        connection.expire()
+        assert not transport.closed
+
+    def test_a_client_that_does_not_read_is_cut_off(self) -> None:
+        connection, transport = connect(FakeFront())
+        connection.pause_writing()
+        connection.data_received(GET)
+        connection.expire()
+        assert transport.aborted
+
+    def test_dripping_does_not_move_the_deadline(self) -> None:
+        connection, _ = connect(FakeFront())
+        connection.data_received(b"G")
+        deadline = connection.deadline
+        connection.data_received(b"E")
+        assert connection.deadline == deadline
+
+
+class TestWsgi:
+    def environ(self, data: bytes) -> dict[str, Any]:
+        front = FakeFront()
+        connection, _ = connect(front)
+        connection.data_received(data)
+        return environ_of(front.requests[0], connection, {"wsgi.url_scheme": "http"})
+
+    def test_the_environ_says_what_was_sent(self) -> None:
+        environ = self.environ(
+            b"POST /a%20b/%C3%A9?q=1%2B HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n"
+            b"X-Two: 1\r\nX-Two: 2\r\n\r\nhello"
+        )
+        assert environ["REQUEST_METHOD"] == "POST"
+        assert environ["PATH_INFO"] == "/a b/é".encode().decode("latin-1")
+        assert environ["QUERY_STRING"] == "q=1%2B"
+        assert environ["RAW_URI"] == "/a%20b/%C3%A9?q=1%2B"
+        assert environ["CONTENT_TYPE"] == "text/plain"
+        assert environ["CONTENT_LENGTH"] == "5"
+        assert environ["HTTP_X_TWO"] == "1,2"
+        assert environ["REMOTE_ADDR"] == "127.0.0.1"
+        assert environ["wsgi.input"].read() == b"hello"
+
+    def test_a_header_with_an_underscore_cannot_pass_for_another(self) -> None:
+        assert "HTTP_X_REQUEST_ID" not in self.environ(b"GET / HTTP/1.1\r\nHost: x\r\nX_Request_Id: forged\r\n\r\n")
+
+    def test_an_answer_has_a_length_a_date_and_a_word_on_the_connection(self) -> None:
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            start_response("200 OK", [("X-One", "1")])
+            return [b"he", b"llo"]
+
+        head, _, body = call(application, {"REQUEST_METHOD": "GET"}, keep_alive=True).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\nX-One: 1\r\nContent-Length: 5\r\nDate: ")
+        assert head.endswith(b"Connection: keep-alive")
+        assert body == b"hello"
+
+    def test_an_answer_to_head_has_no_body(self) -> None:
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            start_response("200 OK", [("Content-Length", "5")])
+            return [b"hello"]
+
+        answer = call(application, {"REQUEST_METHOD": "HEAD"}, keep_alive=False)
+        assert b"Content-Length: 5\r\n" in answer
+        assert answer.endswith(b"Connection: close\r\n\r\n")
