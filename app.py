@@ -11,6 +11,7 @@ from serving.models.configured import make_source
 from serving.models.loader import Loader
 from serving.models.manager import ModelManager
 from serving.rest import http, site, v1
+from serving.rest.quick import quick_requests
 from serving.settings import Settings
 
 
@@ -31,7 +32,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions["services"] = services
     app.extensions["model_manager"] = manager
-    app.extensions["is_quick"] = lambda method, target, body_bytes: body_bytes <= 16384
+    app.extensions["is_quick"] = quick_requests(inference)
     http.attach(app, settings, access_log)
     app.register_blueprint(v1.blueprint(inference, settings))
     app.register_blueprint(site.blueprint(inference, settings.metrics_dir))

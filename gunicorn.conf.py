@@ -21,7 +21,7 @@ except SettingsError as error:
 
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 workers = settings.workers
-worker_class = "gthread"
+worker_class = "serving.worker.LoopWorker"
 threads = settings.threads
 keepalive = 5
 timeout = 60

@@ -12,8 +12,8 @@ from bench import footprint, machine, report, servers, work
 from bench.campaign import Campaign
 from bench.loop import Loops
 from bench.measure import Measurer
-from bench.places import RESULTS
 from bench.peers import PEERS, prepare
+from bench.places import RESULTS
 from bench.results import Results
 from bench.servers import NotMeasured
 
@@ -50,7 +50,12 @@ def _options() -> argparse.Namespace:
         choices=list(PEERS),
         help=f"also {', '.join(PEERS)}, or those named; each is installed once into bench/.envs",
     )
-    parser.add_argument("--only", metavar="TEXT", help="only the work with this in its name, as `tiny, 32 clients`")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="TEXT",
+        help="only the work with this in its name, as `tiny, 32 clients`; may be given more than once",
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one measurement (default 2)")
     parser.add_argument("--repeats", type=int, default=3, help="measurements of which the median counts (default 3)")
     return parser.parse_args()

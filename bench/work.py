@@ -1,6 +1,6 @@
 """What is measured: rows of work, as data."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench import models
@@ -79,8 +79,8 @@ FULL = (
 )
 
 
-def chosen(quick: bool, full: bool, only: str | None) -> list[Work]:
-    """The work that was asked for, each once; `only` is a part of a name, looked for everywhere."""
+def chosen(quick: bool, full: bool, only: Sequence[str] | None) -> list[Work]:
+    """The work that was asked for, each once; `only` are parts of names, looked for everywhere."""
     every: Iterable[Work] = FULL if full or only else QUICK if quick else USUAL
     unique = dict.fromkeys(every)
-    return [work for work in unique if only is None or only in work.name]
+    return [work for work in unique if not only or any(part in work.name for part in only)]

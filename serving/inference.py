@@ -49,6 +49,10 @@ class Inference:
         """Borrow the version that a request names; NotFound, or InvalidArgument for an unknown label."""
         return self._manager.borrow(choice.name, choice.version, choice.label, self._timeout_seconds)
 
+    def is_quick(self, name: str) -> bool:
+        """Whether a model takes no longer to run than handing the request to another thread would."""
+        return self._manager.is_quick(name)
+
     def run(self, handle: Handle, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run a signature on one tensor for each of its inputs; one tensor for each of its outputs."""
         run_seconds, rows = metrics.run_metrics(handle.model, handle.version)

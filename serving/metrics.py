@@ -4,7 +4,7 @@ With a directory in PROMETHEUS_MULTIPROC_DIR the metrics of all worker processes
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -61,6 +61,18 @@ def request_metrics(model: str, version: str, method: str, status: int) -> tuple
 def run_metrics(model: str, version: int) -> tuple[Histogram, Histogram]:
     """The run time and the rows of one model version, looked up once."""
     return RUN_SECONDS.labels(model, str(version)), ROWS.labels(model)
+
+
+def show_model_states(states: Mapping[tuple[str, int], str]) -> None:
+    """Set the states of all model versions of this process, by model and version; those not named have none."""
+    for model, version, state in _shown_states - {(*key, state) for key, state in states.items()}:
+        MODEL_STATE.labels(model, str(version), state).set(0)
+    for (model, version), state in states.items():
+        MODEL_STATE.labels(model, str(version), state).set(1)
+        _shown_states.add((model, version, state))
+
+
+_shown_states: set[tuple[str, int, str]] = set()
 
 
 def render(directory: Path | None) -> bytes:

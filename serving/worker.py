@@ -76,6 +76,7 @@ class _Front:
         self._tls = ssl_context(worker.cfg) if worker.cfg.is_ssl else None
         self._stopping = asyncio.Event()
         self._draining = False
+        self._at_once = False
         self._base: Environ = {
             "SCRIPT_NAME": "",
             "SERVER_NAME": settings.host,
@@ -93,6 +94,8 @@ class _Front:
         """Accept and answer until the worker is told to stop; then finish what has begun."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        for at_once in (signal.SIGINT, signal.SIGQUIT):
+            self._loop.add_signal_handler(at_once, self._stop_at_once)
         _connections[self._index] = 0
         listeners = [listener.sock for listener in self._worker.sockets]
         for listener in listeners:
@@ -102,7 +105,9 @@ class _Front:
             await self._tick()
         for listener in listeners:
             self._loop.remove_reader(listener.fileno())
-        await self._drain()
+        if not self._at_once:
+            await self._drain()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     # What the connections call.
 
@@ -182,4 +187,7 @@ class _Front:
                     connection.close()
             self._worker.notify()
             await asyncio.sleep(0.02)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _stop_at_once(self) -> None:
+        self._at_once = True
+        self._stopping.set()

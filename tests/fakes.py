@@ -16,6 +16,7 @@ class FakeServable:
     def __init__(self, signatures: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None) -> None:
         self.signatures = signatures or {}
         self.metadata = metadata or {}
+        self.is_quick = False
         self.closes = 0
 
     def run(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Requests that meet at a model run together.
 
 A batcher wraps a loaded model and has the same `run`. Nothing waits that need not: a request that finds the model idle
-runs at once, in its own thread; those that arrive meanwhile wait, and when the model falls idle one of them runs as many
-of them together as fit. Only requests to the same signature, with the same shapes behind dimension 0, are joined, and
-only for signatures of which a trial has shown that rows together give what they give alone (serving/models/trial.py).
+runs at once, in its own thread; those that arrive meanwhile wait, and when the model falls idle one of them runs as
+many of them together as fit. Only requests to the same signature, with the same shapes behind dimension 0, are joined,
+and only for signatures of which a trial has shown that rows together give what they give alone (trial.py).
 
 When a joint run fails, its requests run one by one, so that each fails or succeeds by itself.
 """
@@ -19,7 +19,8 @@ import numpy as np
 from serving import metrics
 from serving.errors import DeadlineExceeded, Unavailable
 from serving.models.lifecycle import Runnable
-from serving.models.servable import TIMED_OUT
+from serving.models.servable import DEFAULT_SIGNATURE, TIMED_OUT
+from serving.models.trial import Profile
 from serving.tensors.spec import Array
 
 QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
@@ -90,15 +91,22 @@ class _Task:
         return self.outputs is not None or self.error is not None
 
 
+def _is_quick(profiles: Mapping[str, Profile]) -> bool:
+    """Whether a run takes no longer than a hand-over to a thread: the default signature does not, and no other does."""
+    default = profiles.get(DEFAULT_SIGNATURE)
+    return default is not None and default.quick is True and all(its.quick is not False for its in profiles.values())
+
+
 class Batcher:
     """Joins the requests to one loaded model. `run` may be called by several threads at once."""
 
-    def __init__(self, model: Runnable, batchable: frozenset[str], limits: BatchLimits, name: str) -> None:
-        """`batchable` names the signatures whose rows are independent; requests to others run as they are."""
+    def __init__(self, model: Runnable, profiles: Mapping[str, Profile], limits: BatchLimits, name: str) -> None:
+        """`profiles` says which signatures may be joined. Requests to others, and to quick ones, run as they are."""
         self.signatures = model.signatures
         self.metadata = model.metadata
+        self.is_quick = _is_quick(profiles)
         self._model = model
-        self._batchable = batchable
+        self._batchable = frozenset(name for name, its in profiles.items() if its.batchable and not its.quick)
         self._limits = limits
         self._batch_rows = metrics.BATCH_ROWS.labels(name)
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from serving import metrics
 from serving.models.lifecycle import State, Statuses, VersionStatus
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,9 @@ class StatusBoard:
     def publish(self, statuses: Statuses) -> None:
         """Make the statuses of this process known to the others."""
         self._own = statuses
+        metrics.show_model_states(
+            {(name, status.version): status.state for name, its in statuses.items() for status in its}
+        )
         if self._file is not None:
             draft = self._file.with_suffix(".new")
             try:

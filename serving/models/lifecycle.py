@@ -56,7 +56,7 @@ Statuses = Mapping[str, tuple[VersionStatus, ...]]
 
 
 class Runnable(Protocol):
-    """A loaded model, as the manager and the requests see it."""
+    """What runs the signatures of one loaded model."""
 
     signatures: Mapping[str, Any]
     metadata: Mapping[str, Any]
@@ -64,6 +64,13 @@ class Runnable(Protocol):
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]: ...
 
     def close(self) -> None: ...
+
+
+class LoadedModel(Runnable, Protocol):
+    """A loaded model, as the manager and the requests see it."""
+
+    is_quick: bool
+    """Whether a run takes no longer than handing it to another thread would."""
 
 
 class LoadError(Exception):
@@ -74,14 +81,14 @@ class LoadError(Exception):
         self.code = code
 
 
-Load = Callable[[str, int, Path], Runnable]
+Load = Callable[[str, int, Path], LoadedModel]
 """Load and warm up a version, given the model's name, the version and its directory; LoadError when it cannot."""
 
 
 class Instance:
     """A loaded version and the number of requests that hold it; once retired it closes when none does."""
 
-    def __init__(self, model: str, version: int, servable: Runnable, lock: threading.Lock) -> None:
+    def __init__(self, model: str, version: int, servable: LoadedModel, lock: threading.Lock) -> None:
         self.model = model
         self.version = version
         self.servable = servable

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serving import capacity, metrics
+from serving.models.batching import Batcher, BatchLimits
 from serving.models.lifecycle import LoadError
 from serving.models.runtime import choose_device, list_gpus, session_config
 from serving.models.servable import Servable, clean_message, error_code
+from serving.models.trial import try_signatures
 from serving.models.warmup import warm_up
 from serving.settings import Settings
 
@@ -28,8 +30,8 @@ class Loader:
         self._config = session_config(device, threads)
         self._timeout_seconds = settings.request_timeout_seconds
 
-    def __call__(self, name: str, version: int, path: Path) -> Servable:
-        """Load and warm up the SavedModel at `path`; LoadError says why it cannot be."""
+    def __call__(self, name: str, version: int, path: Path) -> Batcher:
+        """Load, warm up and try the SavedModel at `path`; LoadError says why it cannot be."""
         started = time.perf_counter()
         try:
             servable = Servable(path, self._config, self._timeout_seconds)
@@ -40,5 +42,9 @@ class Loader:
         except Exception as error:
             servable.close()
             raise LoadError(error_code(error), f"warm-up failed: {clean_message(error)}") from error
+        profiles = try_signatures(servable)
+        for signature, profile in profiles.items():
+            if profile.obstacle:
+                log.info("model %s signature %s is not batched: %s", name, signature, profile.obstacle)
         metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
-        return servable
+        return Batcher(servable, profiles, BatchLimits(wait_seconds=self._timeout_seconds), name)

@@ -88,6 +88,12 @@ class ModelManager:
         asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise NotFound(f"Servable not found for request: {asked}")
 
+    def is_quick(self, name: str) -> bool:
+        """Whether every version of a model that can be borrowed is quick to run; False when there is none."""
+        with self._lock:
+            instances = [its.instance for its in self._models.get(name, Model()).versions.values() if its.instance]
+        return bool(instances) and all(instance.servable.is_quick for instance in instances)
+
     def version_of_label(self, name: str, label: str) -> int:
         """The version that a label stands for now; InvalidArgument when it stands for none."""
         with self._lock:

@@ -133,7 +133,9 @@ class Servable:
     def _translated(self, error: Any, signature: str, inputs: Mapping[str, Array]) -> errors.ServingError:
         """The error of a run as one of ours."""
         if error.error_code == tf.errors.DEADLINE_EXCEEDED:
-            return errors.DeadlineExceeded(f"{TIMED_OUT}: the model took longer than the {self._timeout_seconds:g} seconds allowed")
+            return errors.DeadlineExceeded(
+                f"{TIMED_OUT}: the model took longer than the {self._timeout_seconds:g} seconds allowed"
+            )
         text = clean_message(error)
         if error.error_code == tf.errors.RESOURCE_EXHAUSTED:
             return errors.Unavailable(f"The model ran out of memory; try fewer rows at once. {text}")

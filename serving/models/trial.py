@@ -7,12 +7,13 @@ something are not tried, since a trial would change it too.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from serving.errors import ServingError
 from serving.models.nature import Nature
-from serving.models.servable import Signature
+from serving.models.servable import DEFAULT_SIGNATURE, Servable, Signature
 from serving.tensors.spec import Array, Kind, TensorSpec
 
 QUICK_SECONDS = 0.0005
@@ -25,33 +26,57 @@ RUNS = 5
 _TOLERANCE = {"float16": 2e-2, "bfloat16": 5e-2, "float32": 1e-4, "float64": 1e-9}
 """By how much, relative to the largest value, outputs of a dtype may differ; others must be equal."""
 
+TRIAL_SECONDS = 1.5
+"""How much longer a start may take for trials; signatures whose turn has not come by then are not tried."""
+
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a trial has shown of a signature: whether it can be batched, why not, and whether it is quick."""
+    """What a trial has shown of a signature: why it cannot be batched, and whether it is quick.
+
+    `obstacle` is "" when it can be batched; `quick` is None where that is not known.
+    """
 
     obstacle: str
-    quick: bool
+    quick: bool | None
 
     @property
     def batchable(self) -> bool:
         return not self.obstacle
 
 
+def try_signatures(servable: Servable, clock: Callable[[], float] = time.perf_counter) -> dict[str, Profile]:
+    """Try the signatures of a model, the default one first."""
+    ends = clock() + TRIAL_SECONDS
+    names = sorted(servable.signatures, key=lambda name: (name != DEFAULT_SIGNATURE, name))
+    return {
+        name: try_signature(servable.signatures[name], servable.natures[name], partial(servable.run, name), clock)
+        if clock() < ends
+        else Profile("the start would have taken too long", _quick_by_looks(servable.natures[name]))
+        for name in names
+    }
+
+
 def try_signature(signature: Signature, nature: Nature, run: Run, clock: Callable[[], float]) -> Profile:
     """Try a signature by calling `run` with made-up rows."""
     obstacle = obstacle_by_looks(signature, nature)
     if obstacle:
-        return Profile(obstacle, quick=False)
+        return Profile(obstacle, _quick_by_looks(nature))
     rows = {name: made_up_rows(spec, ROWS) for name, spec in signature.inputs.items()}
     try:
         together = run(rows)
         alone = [run(_row(rows, number)) for number in range(ROWS)]
+        quick = not nature.loops and _seconds(run, _row(rows, 0), clock) < QUICK_SECONDS
     except ServingError as error:
-        return Profile(f"a trial with made-up rows failed: {error.message}", quick=False)
-    return Profile(difference(together, alone), _seconds(run, _row(rows, 0), clock) < QUICK_SECONDS and not nature.loops)
+        return Profile(f"a trial with made-up rows failed: {error.message}", _quick_by_looks(nature))
+    return Profile(difference(together, alone), quick)
+
+
+def _quick_by_looks(nature: Nature) -> bool | None:
+    """What can be said of a signature that is not tried: one that may loop is not quick."""
+    return False if nature.loops else None
 
 
 def obstacle_by_looks(signature: Signature, nature: Nature) -> str:
@@ -114,6 +139,3 @@ def _seconds(run: Run, row: Mapping[str, Array], clock: Callable[[], float]) -> 
         run(row)
         best = min(best, clock() - started)
     return best
-
-
-DEFAULT_CLOCK = time.perf_counter

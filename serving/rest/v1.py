@@ -70,6 +70,7 @@ class _Protocol:
     def __init__(self, models: Inference, settings: Settings) -> None:
         self._models = models
         self._settings = settings
+        self._look_methods = ("GET",) if settings.upstream_status else ("GET", "HEAD")
         self._verbs: dict[str, Callable[[ModelChoice, Any], Response]] = {
             "predict": self._predict,
             "classify": self._classify,
@@ -83,7 +84,7 @@ class _Protocol:
             _check_method("POST")
             return self._run(match["verb"], _choice(match))
         if match := _LOOK.fullmatch(path):
-            _check_method("GET", *(() if self._settings.upstream_status else ("HEAD",)))
+            _check_method(*self._look_methods)
             return self._look(match)
         raise NotFound(malformed())
 

@@ -9,10 +9,11 @@ import pytest
 
 from serving.errors import DeadlineExceeded, InvalidArgument, ServingError, Unavailable
 from serving.models.batching import Batcher, BatchLimits, batch_key, merge, row_count, split
+from serving.models.trial import Profile
 from serving.tensors.spec import Array
 from tests.server import wait_for
 
-BATCHABLE = frozenset({"double"})
+PROFILES = {"double": Profile("", quick=False), "other": Profile("it is not pure", quick=False)}
 
 
 def floats(*values: float) -> dict[str, Array]:
@@ -111,7 +112,12 @@ def meet(model: Doubling, batcher: Batcher, *requests: dict[str, Array], signatu
     callers = [first]
     for number, request in enumerate(requests, start=1):
         callers.append(Caller(lambda request=request: batcher.run(signature, request)))
-        wait_for(lambda number=number: batcher.waiting == number or not callers[-1].is_alive(), "the request waits")
+        wait_for(
+            lambda number=number: (
+                batcher.waiting == number or len(model.batches) > number or not callers[-1].is_alive()
+            ),
+            "the request waits, runs or is refused",
+        )
     model.go_on.set()
     for caller in callers:
         caller.join(30)
@@ -121,7 +127,7 @@ def meet(model: Doubling, batcher: Batcher, *requests: dict[str, Array], signatu
 
 class TestBatcher:
     def batcher(self, model: Doubling, **limits: Any) -> Batcher:
-        return Batcher(model, BATCHABLE, BatchLimits(**limits), "m")
+        return Batcher(model, PROFILES, BatchLimits(**limits), "m")
 
     def test_a_request_to_an_idle_model_runs_alone_at_once(self, model: Doubling) -> None:
         assert self.batcher(model).run("double", floats(1, 2))["y"].tolist() == [2, 4]
@@ -180,14 +186,22 @@ class TestBatcher:
             caller.join(30)
         assert [caller.result for caller in callers] == [[2]] * 3
 
+    def test_quick_signatures_are_not_joined(self, model: Doubling) -> None:
+        batcher = Batcher(model, {"double": Profile("", quick=True)}, BatchLimits(), "m")
+        callers = meet(model, batcher, floats(1), floats(2))
+        assert sorted(model.batches) == [[1], [2], [100]]
+        assert [caller.result for caller in callers] == [[200], [2], [4]]
+
     def test_every_answer_belongs_to_its_request(self, model: Doubling) -> None:
         batcher = self.batcher(model, max_rows=8)
         wrong: list[float] = []
 
         def call(start: int) -> None:
-            for number in range(start, start + 500):
-                if batcher.run("double", floats(number))["y"].tolist() != [2 * number]:
-                    wrong.append(number)
+            wrong.extend(
+                number
+                for number in range(start, start + 500)
+                if batcher.run("double", floats(number))["y"].tolist() != [2 * number]
+            )
 
         threads = [threading.Thread(target=call, args=(1000 * worker,)) for worker in range(8)]
         for thread in threads:
@@ -195,6 +209,16 @@ class TestBatcher:
         for thread in threads:
             thread.join(60)
         assert wrong == []
+
+    @pytest.mark.parametrize(
+        ("default", "other", "quick"),
+        [(True, True, True), (True, None, True), (True, False, False), (False, True, False), (None, True, False)],
+    )
+    def test_a_model_is_quick_when_no_signature_is_known_to_be_slow(
+        self, model: Doubling, default: bool | None, other: bool | None, quick: bool
+    ) -> None:
+        profiles = {"serving_default": Profile("", default), "other": Profile("", other)}
+        assert Batcher(model, profiles, BatchLimits(), "m").is_quick is quick
 
     def test_closing_closes_the_model(self, model: Doubling) -> None:
         self.batcher(model).close()

@@ -24,7 +24,6 @@ class Lifecycle(RuleBasedStateMachine):
     @initialize(policy=st.sampled_from(list(MOST)))
     def start(self, policy: Policy) -> None:
         self.policy = policy
-        self.listed = True
         self.disk: dict[int, VersionOnDisk] = {}
         self.failing: set[int] = set()
         self.changes = 0
@@ -57,10 +56,6 @@ class Lifecycle(RuleBasedStateMachine):
     def fail_or_heal(self, version: int) -> None:
         self.failing ^= {version}
 
-    @rule()
-    def be_listed_or_not(self) -> None:
-        self.listed = not self.listed
-
     @rule(version=st.none() | VERSIONS)
     def borrow(self, version: int | None) -> None:
         available = self.available()
@@ -78,14 +73,14 @@ class Lifecycle(RuleBasedStateMachine):
         with self.lent.pop(which % len(self.lent)):
             pass
 
-    @rule(at_rest=st.booleans(), seconds=st.sampled_from([0.0, 1.0, 5.0]))
-    def reconcile(self, at_rest: bool, seconds: float) -> None:
+    @rule(listed=st.sampled_from([True, True, False]), at_rest=st.booleans(), seconds=st.sampled_from([0.0, 1.0, 5.0]))
+    def reconcile(self, listed: bool, at_rest: bool, seconds: float) -> None:
         self.clock.pass_by(seconds)
         self.disk = {version: replace(found, still=found.still or at_rest) for version, found in self.disk.items()}
         self.source.set("half", *self.disk.values(), policy=self.policy)
-        if not self.listed:
+        if not listed:
             self.source.unlist("half")
-        self.must_have_one = bool(self.listed and self.disk and self.available())
+        self.must_have_one = bool(listed and self.disk and self.available())
         self.manager.reconcile()
         self.must_have_one = False
         assert len(self.available()) <= MOST[self.policy]
@@ -93,9 +88,9 @@ class Lifecycle(RuleBasedStateMachine):
     @rule()
     def all_goes_well_for_a_while(self) -> None:
         self.failing.clear()
-        self.reconcile(at_rest=True, seconds=60.0)
-        expected = wanted(self.policy, list(self.disk), ()) if self.listed else ()
-        if expected or not self.disk or not self.listed:
+        self.reconcile(listed=True, at_rest=True, seconds=60.0)
+        expected = wanted(self.policy, list(self.disk), ())
+        if expected or not self.disk:
             assert self.available() == {version: self.disk[version].fingerprint for version in expected}
 
     # What always holds.

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from werkzeug.wrappers import Request
 
 from app import create_app
 from serving.inference import Inference
+from serving.models.loader import Loader
 from serving.settings import Settings
 from tests.rest.api import error, result, serve
 
@@ -402,14 +404,30 @@ def test_a_fault_of_the_server_is_500_without_its_details(
         assert still_serves(client)
 
 
-def test_a_request_before_the_models_are_there_may_be_sent_again(half_plus_two: Path) -> None:
-    app = create_app(Settings(model_dir=half_plus_two, access_log=False, request_timeout_seconds=0.001))
+def test_a_request_before_the_models_are_there_may_be_sent_again(
+    half_plus_two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    load = Loader.__call__
+
+    def load_later(loader: Loader, name: str, version: int, path: Path) -> Any:
+        assert go_on.wait(30)
+        return load(loader, name, version, path)
+
+    monkeypatch.setattr(Loader, "__call__", load_later)
+    app = create_app(Settings(model_dir=half_plus_two, access_log=False, request_timeout_seconds=0.01))
     try:
-        manager = app.extensions["model_manager"]
-        response = app.test_client().post(PREDICT, data=ROW)
-        if response.status_code != 200:
-            assert error(response, 503) == "The models are still being loaded"
-            assert response.headers["Retry-After"] == "1"
-        assert manager.wait_until_settled(60)
+        client = app.test_client()
+        response = client.post(PREDICT, data=ROW)
+        assert error(response, 503) == "The models are still being loaded"
+        assert response.headers["Retry-After"] == "1"
+        assert client.get("/readyz").json == {
+            "status": "not ready",
+            "models": {"": "the models are still being loaded"},
+        }
+        go_on.set()
+        assert app.extensions["model_manager"].wait_until_settled(60)
+        assert client.get("/readyz").status_code == 200
     finally:
+        go_on.set()
         app.extensions["services"].close()

@@ -149,7 +149,7 @@ def test_an_integer_out_of_range_is_refused_with_the_range(dtype: str, side: int
     with pytest.raises(InvalidArgument) as caught:
         decode_columns([0, value], specs(x=dtype))
     assert caught.value.message == (
-        f"JSON Value: {value} Type: Number is not of expected type: {dtype} " + f'(input "x", index [1]){holds}'
+        f'JSON Value: {value} Type: Number is not of expected type: {dtype} (input "x", index [1]){holds}'
     )
 
 
@@ -186,15 +186,11 @@ def test_a_value_of_another_type_is_refused(dtype: str, value: str, type_name: s
 @pytest.mark.parametrize("dtype", [dtype for dtype in NUMPY if dtype != "string"])
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [
-        ('{"b64": "aGk="}', '{\n        "b64": "aGk="\n    }'),
-        ('{"a": 1}', '{\n        "a": 1\n    }'),
-        ("{}", "{}"),
-    ],
+    [('{"b64": "aGk="}', '{\n    "b64": "aGk="\n}'), ('{"a": 1}', '{\n    "a": 1\n}'), ("{}", "{}")],
 )
 def test_an_object_is_no_number(dtype: str, value: str, shown: str) -> None:
-    upstream = f"JSON Value: {shown} Type: Object is not of expected type: {dtype}".replace("        ", "    ")
-    assert_refused(columns, f"[{value}]", {"x": dtype}, upstream.replace("\n    }", "\n}"), ' (input "x", index [0])')
+    upstream = f"JSON Value: {shown} Type: Object is not of expected type: {dtype}"
+    assert_refused(columns, f"[{value}]", {"x": dtype}, upstream, ' (input "x", index [0])')
 
 
 # Strings.
