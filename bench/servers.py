@@ -21,7 +21,7 @@ from bench.loop import CORES
 from bench.places import APPS, ROOT
 
 FIRST_PORT, LAST_PORT = 5200, 5299
-START_SECONDS = 180.0
+START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 
 OURS, CONSTANT, FLASK, SYNC, LIMIT = "ours", "constant", "flask run", "gunicorn sync", "limit"

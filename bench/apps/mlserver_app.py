@@ -63,4 +63,5 @@ if __name__ == "__main__":
         Path(folder, model.name, "model-settings.json").write_text(json.dumps(_model_settings(model.name)))
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     os.chdir(folder)
-    os.execv(sys.executable, [sys.executable, "-m", "mlserver.cli", "start", "."])
+    program = str(Path(sys.executable).with_name("mlserver"))
+    os.execv(program, [program, "start", "."])

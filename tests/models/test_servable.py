@@ -360,7 +360,10 @@ class TestErrors:
     ) -> None:
         servable = loaded(factory, timeout=SHORT_TIMEOUT)
         started = time.perf_counter()
-        with pytest.raises(errors.DeadlineExceeded, match=r"^Timed out waiting for notification: the model took longer than the 0\.3 seconds"):
+        with pytest.raises(
+            errors.DeadlineExceeded,
+            match=r"^Timed out waiting for notification: the model took longer than the 0\.3 seconds",
+        ):
             servable.run(DEFAULT, {"x": endless})
         assert time.perf_counter() - started < 15 * SHORT_TIMEOUT
         assert servable.run(DEFAULT, {"x": harmless})["y"].tolist() == harmless.tolist()
