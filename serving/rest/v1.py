@@ -30,6 +30,7 @@ from serving.tensors import encode
 from serving.tensors.decode import decode_columns, decode_rows
 from serving.tensors.examples import decode_examples
 from serving.tensors.parse import parse
+from serving.tensors.skim import Skimmed, skim
 
 _NAME = r"/(?P<name>[^/:]+)"
 _CHOICE = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
@@ -71,7 +72,7 @@ class _Protocol:
         self._models = models
         self._settings = settings
         self._look_methods = ("GET",) if settings.upstream_status else ("GET", "HEAD")
-        self._verbs: dict[str, Callable[[ModelChoice, Any], Response]] = {
+        self._verbs: dict[str, Callable[[ModelChoice, bytes], Response]] = {
             "predict": self._predict,
             "classify": self._classify,
             "regress": self._regress,
@@ -91,8 +92,8 @@ class _Protocol:
     def _run(self, verb: str, choice: ModelChoice) -> Response:
         trace().method = verb
         limits = self._settings
-        document = parse(read_body(request.environ, limits.max_body_bytes, limits.max_decompressed_bytes))
-        return self._verbs[verb](choice, document)
+        body = read_body(request.environ, limits.max_body_bytes, limits.max_decompressed_bytes)
+        return self._verbs[verb](choice, body)
 
     def _look(self, match: re.Match[str]) -> Response:
         if match["name"] is None:
@@ -100,24 +101,29 @@ class _Protocol:
         choice = _choice(match)
         return self._metadata(choice) if match["metadata"] else self._status(choice)
 
-    def _predict(self, choice: ModelChoice, document: Any) -> Response:
+    def _predict(self, choice: ModelChoice, body: bytes) -> Response:
+        skimmed = skim(body)
+        document = parse(body) if skimmed is None else skimmed.envelope
         signature_name = schemas.load(_ENVELOPE, document)["signature_name"]
         with self._borrow(choice) as handle:
             signature = _predict_signature(handle, signature_name)
-            rows, inputs = _tensors(signature, signature_name, document)
+            read = None if skimmed is None else _skimmed_tensors(signature, skimmed)
+            if read is None:
+                read = _tensors(signature, signature_name, document if skimmed is None else parse(body))
+            rows, inputs = read
             outputs = self._models.run(handle, signature, inputs)
         write = encode.encode_rows if rows else encode.encode_columns
         return _versioned(write(outputs, self._settings.non_finite), handle.version)
 
-    def _classify(self, choice: ModelChoice, document: Any) -> Response:
-        signature_name, examples = _examples(document)
+    def _classify(self, choice: ModelChoice, body: bytes) -> Response:
+        signature_name, examples = _examples(parse(body))
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_classify)
             classes, scores = self._models.classify(handle, signature, examples)
         return _versioned(encode.encode_classes(classes, scores, self._settings.non_finite), handle.version)
 
-    def _regress(self, choice: ModelChoice, document: Any) -> Response:
-        signature_name, examples = _examples(document)
+    def _regress(self, choice: ModelChoice, body: bytes) -> Response:
+        signature_name, examples = _examples(parse(body))
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_regress)
             values = self._models.regress(handle, signature, examples)
@@ -177,6 +183,15 @@ def _tensors(signature: Signature, asked_for: str, document: dict[str, Any]) -> 
     if "instances" in body:
         return True, decode_rows(body["instances"], signature.inputs)
     return False, decode_columns(body["inputs"], signature.inputs)
+
+
+def _skimmed_tensors(signature: Signature, skimmed: Skimmed) -> tuple[bool, dict[str, Any]] | None:
+    """The same for a body that was skimmed; None where it has to be parsed after all."""
+    if len(signature.inputs) != 1:
+        return None
+    ((name, spec),) = signature.inputs.items()
+    array = None if spec.dtype is None else skimmed.tensor(spec.dtype)
+    return None if array is None else (skimmed.key == "instances", {name: array})
 
 
 def _examples(document: Any) -> tuple[str, list[Any]]:

@@ -109,6 +109,7 @@ def test_metrics_are_in_prometheus_text_on_both_paths(client: FlaskClient, path:
     counted = samples(client, path)
     assert counted["serving_requests_total", "method=predict", "model=half_plus_two", "status=200", "version=1"] > 0
     assert counted["serving_load_seconds_count", "model=half_plus_two"] > 0
+    assert counted["serving_model_state", "model=half_plus_two", "state=AVAILABLE", "version=1"] == 1
 
 
 @pytest.mark.parametrize("status", [200, 400])

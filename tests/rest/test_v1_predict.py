@@ -506,7 +506,9 @@ def test_a_shape_that_tensorflow_refuses_is_named_with_the_one_that_the_signatur
 
 def test_a_run_without_end_is_stopped_in_time(models: Path) -> None:
     with serve(model_dir=models / "endless", request_timeout_seconds=0.5) as client:
-        assert "0.5 seconds" in error(predict(client, "model", {"instances": [1.0]}), 504)
+        said = error(predict(client, "model", {"instances": [1.0]}), 504)
+        assert "Timed out waiting for notification" in said
+        assert "0.5 seconds" in said
         assert result(predict(client, "model", {"instances": [-1.0]})) == {"predictions": [-1.0]}
 
 
