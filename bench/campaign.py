@@ -45,7 +45,7 @@ class Campaign:
         for number, server in enumerate(server for server in self.servers if server.name in wanted):
             say(f"starting {server.name}")
             try:
-                port = servers.FIRST_PORT + number
+                port = servers.FIRST_PORT + servers.PORTS_EACH * number
                 running[server.name] = servers.start(server, port, directory, self.scratch / f"server-{number}")
             except (NotMeasured, OSError) as error:
                 results.not_measured[server.name] = str(error)
@@ -64,7 +64,7 @@ class Campaign:
             try:
                 cell.samples.append(self._sample(work, running.get(name), measurer, results))
             except NotMeasured as error:
-                cell.problem = str(error)
+                cell.problem = f"{error}{running[name].epitaph() if name in running else ''}"
 
     def _sample(self, work: Work, running: Running | None, measurer: Measurer, results: Results) -> Sample:
         if running is None:

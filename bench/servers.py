@@ -21,6 +21,7 @@ from bench.loop import CORES
 from bench.places import APPS, ROOT
 
 FIRST_PORT, LAST_PORT = 5200, 5299
+PORTS_EACH = 3  # some open others beside the one that is asked
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 
@@ -55,6 +56,10 @@ class Running:
     port: int
     start_seconds: float
     log: Path
+
+    def epitaph(self) -> str:
+        """The last that a server said that has ended by itself."""
+        return "" if self.process.poll() is None else f"; it has ended: {_last_line(self.log)}"
 
     def stop(self) -> None:
         """End the server and what it started. Twice is safe."""

@@ -23,8 +23,11 @@ class Runtime(MLModel):
     async def predict(self, payload):
         inputs = {tensor.name: _array(tensor) for tensor in payload.inputs}
         answer = self._model(**inputs)
-        codec = StringCodec if answer.dtype == object else NumpyCodec
-        output = codec.encode_output("y", answer.tolist() if codec is StringCodec else answer)
+        if answer.dtype == object:
+            output = StringCodec.encode_output("y", [text.decode() for text in answer])
+        else:
+            output = NumpyCodec.encode_output("y", answer)
+        output.shape = list(answer.shape)  # the codecs make a list of n into [n, 1]
         return InferenceResponse(model_name=self.name, outputs=[output])
 
 

@@ -1,0 +1,151 @@
+"""Trials of signatures: may rows run together, and is a run quick?"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.errors import InvalidArgument
+from serving.models.nature import Nature
+from serving.models.runtime import choose_device, session_config
+from serving.models.servable import Servable, Signature
+from serving.models.trial import QUICK_SECONDS, Profile, try_signature, try_signatures
+from serving.tensors.spec import Array, TensorSpec
+from tests import saved_models
+
+PURE = Nature(impure="", loops=False)
+Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+
+
+def signature(shape: tuple[int | None, ...] | None = (None, 2), proto: str = "DT_FLOAT") -> Signature:
+    return Signature("s", {"x": TensorSpec("x", proto, shape)}, {"y": TensorSpec("y", proto, None)}, "")
+
+
+def clock_of(seconds: float) -> Callable[[], float]:
+    """A clock that goes on by so much at each look."""
+    looks = iter(range(10**6))
+    return lambda: next(looks) * seconds
+
+
+def trial(run: Run, nature: Nature = PURE, seconds: float = 1.0, its: Signature | None = None) -> Profile:
+    return try_signature(its or signature(), nature, run, clock_of(seconds))
+
+
+def double(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    return {"y": inputs["x"] * 2}
+
+
+@pytest.mark.parametrize("proto", ["DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_BFLOAT16", "DT_INT64", "DT_BOOL"])
+def test_rows_that_do_not_know_of_each_other_may_run_together(proto: str) -> None:
+    assert trial(lambda inputs: {"y": inputs["x"]}, its=signature(proto=proto)).batchable
+
+
+def test_strings_may_run_together_too() -> None:
+    assert trial(lambda inputs: {"y": inputs["x"]}, its=signature((None,), "DT_STRING")).batchable
+
+
+@pytest.mark.parametrize(
+    ("run", "obstacle"),
+    [
+        (lambda inputs: {"y": inputs["x"] - inputs["x"].mean()}, 'output "y" of a row depends on the rows beside it'),
+        (lambda inputs: {"y": inputs["x"].sum()}, 'output "y" does not have a row for each row'),
+        (lambda inputs: {"y": inputs["x"][:1]}, 'output "y" does not have a row for each row'),
+        (lambda inputs: {"y": inputs["x"].ravel()}, 'output "y" does not have a row for each row'),
+    ],
+)
+def test_rows_that_depend_on_each_other_run_alone(run: Run, obstacle: str) -> None:
+    assert trial(run).obstacle == obstacle
+
+
+def test_rounding_makes_no_difference() -> None:
+    assert trial(lambda inputs: {"y": inputs["x"] * (1 + 1e-7 * len(inputs["x"]))}).batchable
+
+
+@pytest.mark.parametrize(
+    ("its", "obstacle"),
+    [
+        (signature(()), 'input "x" has shape [], without a variable dimension 0'),
+        (signature((4, 2)), 'input "x" has shape [4,2], without a variable dimension 0'),
+        (signature(proto="DT_RESOURCE"), 'input "x" is of a type that does not travel'),
+        (Signature("s", {}, {}, ""), "it has no inputs"),
+    ],
+)
+def test_some_signatures_need_no_trial(its: Signature, obstacle: str) -> None:
+    assert trial(double, its=its).obstacle == obstacle
+
+
+def test_a_signature_that_changes_something_is_never_run() -> None:
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        raise AssertionError("run")
+
+    assert (
+        trial(run, Nature("AssignAddVariableOp", loops=False)).obstacle == "it is not pure: it runs AssignAddVariableOp"
+    )
+
+
+def test_a_signature_that_refuses_made_up_rows_runs_alone() -> None:
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        raise InvalidArgument("no such word")
+
+    assert trial(run) == Profile("a trial with made-up rows failed: no such word", quick=None)
+
+
+@pytest.mark.parametrize(("seconds", "quick"), [(QUICK_SECONDS / 2, True), (QUICK_SECONDS * 2, False)])
+def test_a_short_run_is_quick(seconds: float, quick: bool) -> None:
+    assert trial(double, seconds=seconds).quick is quick
+
+
+def test_what_may_loop_is_not_quick() -> None:
+    assert trial(double, Nature("", loops=True), seconds=0).quick is False
+
+
+class TestOfSavedModels:
+    @pytest.mark.parametrize(
+        ("factory", "obstacle"),
+        [
+            (saved_models.half_plus_two, ""),
+            (saved_models.mlp, ""),
+            (saved_models.several_inputs, ""),
+            (saved_models.vocabulary, ""),
+            (saved_models.batch_dependent, 'output "y" of a row depends on the rows beside it'),
+            (saved_models.fixed_batch, 'input "x" has shape [4,2], without a variable dimension 0'),
+            (saved_models.no_batch, 'input "x" has shape [], without a variable dimension 0'),
+        ],
+    )
+    def test_a_model_is_batched_where_that_changes_nothing(
+        self, factory: Callable[[Path], None], obstacle: str, tmp_path: Path
+    ) -> None:
+        profile = self.profiles(factory, tmp_path)["serving_default"]
+        assert profile.obstacle == obstacle
+
+    def test_a_counter_is_not_counted_up_by_a_trial(self, tmp_path: Path) -> None:
+        profiles = self.profiles(saved_models.counter, tmp_path)
+        assert profiles["increment"].obstacle == "it is not pure: it runs AssignAdd"
+
+    def test_an_endless_loop_is_known_not_to_be_quick(self, tmp_path: Path) -> None:
+        assert self.profiles(saved_models.endless, tmp_path)["serving_default"].quick is False
+
+    def test_no_signature_is_tried_when_the_time_is_up(self, tmp_path: Path) -> None:
+        profiles = self.profiles(saved_models.mlp, tmp_path, clock=clock_of(10.0))
+        assert profiles["serving_default"].obstacle == "the start would have taken too long"
+
+    def profiles(self, factory: Callable[[Path], None], path: Path, **clock: Any) -> dict[str, Profile]:
+        factory(path / "1")
+        servable = Servable(path / "1", session_config(choose_device([], 0), 1), 0.3)
+        try:
+            return try_signatures(servable, **clock)
+        finally:
+            servable.close()
+
+
+def test_made_up_rows_differ_so_that_a_mix_up_would_show() -> None:
+    seen: list[np.ndarray[Any, Any]] = []
+
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        seen.append(inputs["x"])
+        return {"y": inputs["x"]}
+
+    trial(run)
+    assert len(np.unique(seen[0], axis=0)) == len(seen[0])
