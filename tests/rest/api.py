@@ -14,8 +14,11 @@ from serving.settings import Settings
 
 @contextmanager
 def serve(**settings: Any) -> Iterator[FlaskClient]:
-    """A client of an app with these settings, each of its models tried; closed at the end."""
-    app = create_app(Settings(access_log=False, **settings))
+    """A client of an app with these settings, each of its models tried; closed at the end.
+
+    It looks for models once, unless told otherwise, so that it stays as it is.
+    """
+    app = create_app(Settings(**{"access_log": False, "model_poll_seconds": 0.0, **settings}))
     try:
         assert app.extensions["model_manager"].wait_until_settled(60)
         yield app.test_client()

@@ -109,7 +109,13 @@ def test_metrics_are_in_prometheus_text_on_both_paths(client: FlaskClient, path:
     counted = samples(client, path)
     assert counted["serving_requests_total", "method=predict", "model=half_plus_two", "status=200", "version=1"] > 0
     assert counted["serving_load_seconds_count", "model=half_plus_two"] > 0
-    assert counted["serving_model_state", "model=half_plus_two", "state=AVAILABLE", "version=1"] == 1
+
+
+def test_the_state_of_each_version_is_shown(half_plus_two: Path) -> None:
+    with serve(model_dir=half_plus_two) as client:
+        counted = samples(client)
+        assert counted["serving_model_state", "model=model", "state=AVAILABLE", "version=1"] == 1
+        assert counted.get(("serving_model_state", "model=model", "state=LOADING", "version=1"), 0) == 0
 
 
 @pytest.mark.parametrize("status", [200, 400])
