@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import footprint, machine, report, servers, work
+from bench import footprint, growth, machine, plots, report, servers, work
 from bench.campaign import Campaign
 from bench.loop import Loops
 from bench.measure import Measurer
@@ -35,6 +35,8 @@ def main() -> int:
         finally:
             print(report.text(results))
             print(f"\nwritten to {_write(results)}")
+    if options.plots:
+        print("\n".join(plots.draw(results.document())))
     return 0
 
 
@@ -58,6 +60,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one measurement (default 2)")
     parser.add_argument("--repeats", type=int, default=3, help="measurements of which the median counts (default 3)")
+    parser.add_argument(
+        "--plots", action="store_true", help="draw plots into docs/images; needs bench/requirements.txt"
+    )
     return parser.parse_args()
 
 
@@ -75,7 +80,10 @@ def _measure(options: argparse.Namespace, works: list[work.Work], scratch: Path,
     loops = Loops()
     try:
         campaign = Campaign(works, [*measured, *others], names, options.repeats, scratch)
-        campaign.run(Measurer(loops, options.seconds), results, say)
+        measurer = Measurer(loops, options.seconds)
+        campaign.run(measurer, results, say)
+        if options.full and not options.only:
+            results.growth = growth.measure(measurer, scratch, say)
     finally:
         loops.close()
 

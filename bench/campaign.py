@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import models, servers
+from bench import crosscheck, models, servers
 from bench.measure import Measurer
 from bench.results import Results, Sample
-from bench.servers import LIMIT, OURS, NotMeasured, Running, Server
-from bench.work import Work
+from bench.servers import CONSTANT, LIMIT, OURS, NotMeasured, Running, Server
+from bench.work import TINY_32, Work
 
 Say = Callable[[str], None]
 
@@ -34,6 +34,8 @@ class Campaign:
                 for number, work in enumerate(self.works):
                     say(f"repeat {repeat + 1} of {self.repeats}, {number + 1} of {len(self.works)}: {work.name}")
                     self._do(work, running, measurer, results)
+            if CONSTANT in running and TINY_32 in self.works:
+                results.notes += crosscheck.notes(running[CONSTANT], measurer)
         finally:
             for one in running.values():
                 one.stop()
@@ -42,17 +44,20 @@ class Campaign:
         names = sorted({work.model.name for work in self.works})
         directory = gather(names, self.scratch / "models")
         wanted = {name for work in self.works for name in self._names(work)}
-        for number, server in enumerate(server for server in self.servers if server.name in wanted):
+        known = [server for server in self.servers if server.name in wanted]
+        for number, server in enumerate(known):
             say(f"starting {server.name}")
             try:
                 port = servers.FIRST_PORT + servers.PORTS_EACH * number
                 running[server.name] = servers.start(server, port, directory, self.scratch / f"server-{number}")
+                results.started[server.name] = running[server.name].start_seconds
             except (NotMeasured, OSError) as error:
                 results.not_measured[server.name] = str(error)
 
     def _names(self, work: Work) -> list[str]:
         """The servers that do some work, in another order each time."""
-        names = [*work.servers, *(sorted(self.peers) if work.peers else ())]
+        peers = [one.name for one in self.servers if one.name in self.peers and work.encoding in one.dialects]
+        names = [*work.servers, *(peers if work.peers else ())]
         return random.sample(names, len(names))
 
     def _do(self, work: Work, running: dict[str, Running], measurer: Measurer, results: Results) -> None:
@@ -69,8 +74,6 @@ class Campaign:
     def _sample(self, work: Work, running: Running | None, measurer: Measurer, results: Results) -> Sample:
         if running is None:
             return measurer.limit(work)
-        if work.encoding not in running.server.dialects:
-            raise NotMeasured(f"it does not take {work.encoding}")
         if running.server.name == OURS and work.encoding == "binary" and not servers.has_binary(running.port):
             raise NotMeasured("it has no /v2 yet")
         return measurer.measure(running, work, _rate(work, results))

@@ -1,6 +1,7 @@
 """One measurement: some work by a running server, its answers checked, the tree of its processes watched."""
 
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 
 from bench import load, processes
@@ -26,9 +27,12 @@ class Measurer:
         self._expected = lru_cache(maxsize=512)(self._answer)
         self._warm: set[tuple[Work, int]] = set()
 
-    def measure(self, running: Running, work: Work, rate: float = 0.0) -> Sample:
-        """One sample, in an open loop when there is a rate; NotMeasured for failures and answers that are not right."""
-        requests = self._requests(running, work)
+    def measure(self, running: Running, work: Work, rate: float = 0.0, names: Sequence[str] = ()) -> Sample:
+        """One sample, in an open loop when there is a rate; NotMeasured for failures and answers that are not right.
+
+        `names` are of models, copies of the work's, that the requests go to in turn.
+        """
+        requests = self._requests(running, work, names or [work.model.name])
         if (work, running.process.pid) not in self._warm:
             warm_up = Job(running.port, requests, work.clients, min(1.0, self._seconds / 2), 0.0, len(requests))
             self._check(running, work, load.run(warm_up))
@@ -55,12 +59,18 @@ class Measurer:
         rows, cpu = self._loops.rows_per_second(work.model.name, inputs, self._seconds)
         return Sample(per_second=rows / work.rows, cpu=1000 * cpu * work.rows)
 
-    def _requests(self, running: Running, work: Work) -> list[bytes]:
-        dialect = running.server.dialects[work.encoding]
-        name = work.model.name
-        requests = [dialect.encode(name, _inputs(work, 0)).bytes()]
-        count = max(1, min(MAX_REQUESTS, work.clients, MAX_BYTES // len(requests[0])))
-        return requests + [dialect.encode(name, _inputs(work, number)).bytes() for number in range(1, count)]
+    def _requests(self, running: Running, work: Work, names: Sequence[str]) -> list[bytes]:
+        """Requests that all differ, as many as fit."""
+        encode = running.server.dialects[work.encoding].encode
+        size = len(encode(names[0], _inputs(work, 0)).bytes())
+        count = max(1, len(names), min(MAX_REQUESTS, work.clients, MAX_BYTES // size))
+        return [encode(names[number % len(names)], _inputs(work, number)).bytes() for number in range(count)]
+
+    def generated(self, running: Running, work: Work) -> tuple[bytes, float]:
+        """One request of some work, and the requests a second that the generator sees when it sends only that."""
+        request = self._requests(running, work, [work.model.name])[:1]
+        outcome = load.run(Job(running.port, request, work.clients, self._seconds))
+        return request[0], outcome.answered / outcome.seconds
 
     def _check(self, running: Running, work: Work, outcome: Outcome) -> None:
         if outcome.failures:

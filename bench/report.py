@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from bench.loop import CORES
 from bench.results import Cell, Results
 from bench.servers import OURS
 from bench.targets import TARGETS, against_peers
 from bench.work import Work
 
-_COLUMNS = ("", "req/s", "spread", "p50 ms", "p99 ms", "CPU ms/req", "MiB", "generator", "others", "ours is")
+_COLUMNS = ("", "req/s", "spread", "p50 ms", "p99 ms", "CPU ms/req", "MiB", "generator", "others", "ours is", "", "")
 
 
 def text(results: Results) -> str:
@@ -18,6 +19,9 @@ def text(results: Results) -> str:
         parts.append("models loaded\n" + _growth(results))
     if results.not_measured:
         parts.append("not measured\n" + "\n".join(f"  {name}: {why}" for name, why in results.not_measured.items()))
+    if results.started:
+        times = (f"{name} {seconds:.1f} s" for name, seconds in results.started.items())
+        parts.append("ready after start, with all models of this run: " + ", ".join(times))
     if results.figures:
         parts.append("\n".join(f"{name}: {value:.2f}" for name, value in results.figures.items()))
     if results.notes:
@@ -56,6 +60,7 @@ def _row(name: str, cell: Cell, ours: float | None) -> tuple[str, ...]:
         *(f"{cell.median(measure):.0%}" for measure in ("generator", "others")),
         f"{ours / rate:.2f}x" if ours and rate else "",
         f"{missed} of the requests missed" if missed else "",
+        "THE GENERATOR WAS THE LIMIT" if cell.median("generator") * CORES > 0.9 else "",
     )
 
 

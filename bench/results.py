@@ -60,6 +60,8 @@ class Results:
     cells: dict[Work, dict[str, Cell]] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
     """Start-up in seconds and memory in MiB, by what they are of."""
+    started: dict[str, float] = field(default_factory=dict)
+    """Seconds from start to ready with the models of the run, by server."""
     growth: list[dict[str, float]] = field(default_factory=list)
     not_measured: dict[str, str] = field(default_factory=dict)
     """Why a whole server was not measured."""
@@ -109,6 +111,7 @@ class Results:
             "machine": self.machine,
             "spread": self.spread(),
             "figures": self.figures,
+            "started": self.started,
             "growth": self.growth,
             "not_measured": self.not_measured,
             "notes": self.notes,
