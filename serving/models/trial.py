@@ -11,13 +11,14 @@ from functools import partial
 
 import numpy as np
 
-from serving.errors import ServingError
 from serving.models.nature import Nature
 from serving.models.servable import DEFAULT_SIGNATURE, Servable, Signature
 from serving.tensors.spec import Array, Kind, TensorSpec
 
 QUICK_SECONDS = 0.0005
 """A run of one row that takes less is over sooner than it could be handed to another thread."""
+SLOW_SECONDS = 0.3
+"""A signature of which one row takes longer is not tried any further; one that may loop is stopped then."""
 ROWS = 4
 """Rows that are run together and alone."""
 RUNS = 5
@@ -52,26 +53,35 @@ def try_signatures(servable: Servable, clock: Callable[[], float] = time.perf_co
     ends = clock() + TRIAL_SECONDS
     names = sorted(servable.signatures, key=lambda name: (name != DEFAULT_SIGNATURE, name))
     return {
-        name: try_signature(servable.signatures[name], servable.natures[name], partial(servable.run, name), clock)
+        name: try_signature(servable.signatures[name], servable.natures[name], _run_of(servable, name), clock)
         if clock() < ends
         else Profile("the start would have taken too long", _quick_by_looks(servable.natures[name]))
         for name in names
     }
 
 
+def _run_of(servable: Servable, name: str) -> Run:
+    return (
+        partial(servable.run_once, name, SLOW_SECONDS) if servable.natures[name].loops else partial(servable.run, name)
+    )
+
+
 def try_signature(signature: Signature, nature: Nature, run: Run, clock: Callable[[], float]) -> Profile:
     """Try a signature by calling `run` with made-up rows."""
+    quick = _quick_by_looks(nature)
     obstacle = obstacle_by_looks(signature, nature)
     if obstacle:
-        return Profile(obstacle, _quick_by_looks(nature))
+        return Profile(obstacle, quick)
     rows = {name: made_up_rows(spec, ROWS) for name, spec in signature.inputs.items()}
     try:
+        if _seconds(run, _row(rows, 0), 1, clock) > SLOW_SECONDS:
+            return Profile("a row takes too long to be tried", quick=False)
         together = run(rows)
         alone = [run(_row(rows, number)) for number in range(ROWS)]
-        quick = not nature.loops and _seconds(run, _row(rows, 0), clock) < QUICK_SECONDS
-    except ServingError as error:
-        return Profile(f"a trial with made-up rows failed: {error.message}", _quick_by_looks(nature))
-    return Profile(difference(together, alone), quick)
+        seconds = _seconds(run, _row(rows, 0), RUNS, clock)
+    except Exception as error:  # whatever made-up rows do to a model, it was loaded and may serve
+        return Profile(f"a trial with made-up rows failed: {error}", quick)
+    return Profile(difference(together, alone), seconds < QUICK_SECONDS and not nature.loops)
 
 
 def _quick_by_looks(nature: Nature) -> bool | None:
@@ -132,9 +142,10 @@ def _row(rows: Mapping[str, Array], number: int) -> dict[str, Array]:
     return {name: array[number : number + 1] for name, array in rows.items()}
 
 
-def _seconds(run: Run, row: Mapping[str, Array], clock: Callable[[], float]) -> float:
+def _seconds(run: Run, row: Mapping[str, Array], runs: int, clock: Callable[[], float]) -> float:
+    """How long the fastest of so many runs takes."""
     best = float("inf")
-    for _ in range(RUNS):
+    for _ in range(runs):
         started = clock()
         run(row)
         best = min(best, clock() - started)

@@ -29,7 +29,7 @@ def clock_of(seconds: float) -> Callable[[], float]:
     return lambda: next(looks) * seconds
 
 
-def trial(run: Run, nature: Nature = PURE, seconds: float = 1.0, its: Signature | None = None) -> Profile:
+def trial(run: Run, nature: Nature = PURE, seconds: float = 0.01, its: Signature | None = None) -> Profile:
     return try_signature(its or signature(), nature, run, clock_of(seconds))
 
 
@@ -97,6 +97,17 @@ def test_a_short_run_is_quick(seconds: float, quick: bool) -> None:
     assert trial(double, seconds=seconds).quick is quick
 
 
+def test_a_slow_signature_is_run_once_only() -> None:
+    runs: list[int] = []
+
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        runs.append(len(inputs["x"]))
+        return double(inputs)
+
+    assert trial(run, seconds=10).obstacle == "a row takes too long to be tried"
+    assert runs == [1]
+
+
 def test_what_may_loop_is_not_quick() -> None:
     assert trial(double, Nature("", loops=True), seconds=0).quick is False
 
@@ -125,7 +136,9 @@ class TestOfSavedModels:
         assert profiles["increment"].obstacle == "it is not pure: it runs AssignAdd"
 
     def test_an_endless_loop_is_known_not_to_be_quick(self, tmp_path: Path) -> None:
-        assert self.profiles(saved_models.endless, tmp_path)["serving_default"].quick is False
+        profile = self.profiles(saved_models.endless, tmp_path)["serving_default"]
+        assert profile.quick is False
+        assert profile.obstacle.startswith("a trial with made-up rows failed: Timed out waiting for notification")
 
     def test_no_signature_is_tried_when_the_time_is_up(self, tmp_path: Path) -> None:
         profiles = self.profiles(saved_models.mlp, tmp_path, clock=clock_of(10.0))
