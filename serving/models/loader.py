@@ -44,7 +44,7 @@ class Loader:
             raise LoadError(error_code(error), f"warm-up failed: {clean_message(error)}") from error
         profiles = try_signatures(servable)
         for signature, profile in profiles.items():
-            if profile.obstacle:
+            if profile.obstacle and servable.signatures[signature].inputs:
                 log.info("model %s signature %s is not batched: %s", name, signature, profile.obstacle)
         metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
         return Batcher(servable, profiles, BatchLimits(wait_seconds=self._timeout_seconds), name)
