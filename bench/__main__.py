@@ -60,9 +60,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one measurement (default 2)")
     parser.add_argument("--repeats", type=int, default=3, help="measurements of which the median counts (default 3)")
-    parser.add_argument(
-        "--plots", action="store_true", help="draw plots into docs/images; needs bench/requirements.txt"
-    )
+    parser.add_argument("--plots", action="store_true", help="draw into docs/images; needs bench/requirements.txt")
     return parser.parse_args()
 
 

@@ -1,4 +1,8 @@
-"""Start-up time, and memory of a worker that has no model, each beside the least that TensorFlow itself takes."""
+"""Start-up time, and memory of a worker that has no model, each beside the least that TensorFlow itself takes.
+
+Memory is PSS: what processes share counts once. A worker's is that of the whole tree, the parent too, divided by the
+number of workers.
+"""
 
 import subprocess
 import sys
@@ -17,11 +21,11 @@ from bench.servers import LAST_PORT
 
 READY, BARE_READY = "ready after start", "import + load"
 WORKER, BARE_WORKER = "memory of a worker, no model", "memory of `import tensorflow`"
-_IMPORT = "import tensorflow, os; print(open('/proc/self/statm').read().split()[1])"
+_IMPORT = "import sys, tensorflow; print(flush=True); sys.stdin.read()"
 
 
 def measure(scratch: Path, repeats: int, say: Callable[[str], None]) -> dict[str, float]:
-    """Seconds until ready and MiB of resident memory."""
+    """Seconds until ready, and MiB."""
     tiny = gather([models.TINY.name], scratch / "tiny")
     none = scratch / "none"
     none.mkdir()
@@ -53,15 +57,26 @@ def _bare_seconds() -> float:
 
 
 def _worker_mebi(directory: Path, scratch: Path) -> float:
-    """Resident memory of a worker; a server without a model is alive, and never ready."""
+    """Memory of the tree for each worker; a server without a model is alive, and never ready."""
     running = servers.start(replace(servers.ours(), ready="/healthz"), LAST_PORT, directory, scratch)
     try:
-        return max(processes.resident_bytes(child) for child in processes.children(running.process.pid)) / MEBI
+        workers = len(processes.children(running.process.pid))
+        return processes.memory_bytes(processes.tree(running.process.pid)) / workers / MEBI
     finally:
         running.stop()
 
 
 def _import_mebi() -> float:
-    command = [sys.executable, "-c", _IMPORT]
-    pages = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return int(pages) * processes.PAGE_BYTES / MEBI
+    process = subprocess.Popen(
+        [sys.executable, "-c", _IMPORT],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        process.stdout.readline()
+        return processes.memory_bytes({process.pid}) / MEBI
+    finally:
+        process.communicate()

@@ -68,13 +68,13 @@ class Outcome:
 class _Client:
     """One connection, and the request that is under way on it."""
 
-    __slots__ = ("buffer", "due", "number", "socket", "tries", "unsent")
+    __slots__ = ("due", "number", "partial", "socket", "tries", "unsent")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.socket: socket.socket | None = None
         self.unsent: memoryview | None = None
-        self.buffer = bytearray()
+        self.partial = bytearray()  # of the answer
         self.due = 0.0
         self.tries = 0  # of the request under way; 0 is none
 
@@ -82,10 +82,13 @@ class _Client:
 class _Generator:
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._requests = job.requests
         self._poll = select.epoll()
         self._clients = [_Client(number) for number in range(job.clients)]
         self._by_file: dict[int, _Client] = {}
         self._latencies = array.array("d")
+        # The length of an answer, and where it states which length of its body: what to expect of the next one.
+        self._usual = (-1, 0, 0, b"")
         self._outcome = Outcome()
         self._closing = False
         self._idle = deque(self._clients)
@@ -143,23 +146,33 @@ class _Generator:
             if event & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
                 self._receive(client)
             if event & select.EPOLLOUT and client.unsent is not None and client.socket is connection:
-                self._send(client)
+                self._send_rest(client)
 
     def _begin(self, client: _Client, due: float) -> None:
         """Start the next request of a client."""
         client.due = due
+        client.tries = 0
         client.number += 1
         self._under_way += 1
         self._try(client)
 
     def _try(self, client: _Client) -> None:
         client.tries += 1
-        client.buffer.clear()
         if client.socket is None and not self._connect(client):
             self._fail(client, "cannot connect")
             return
-        client.unsent = memoryview(self._job.requests[client.number % len(self._job.requests)])
-        self._send(client)
+        assert client.socket is not None
+        request = self._requests[client.number % len(self._requests)]
+        try:
+            sent = client.socket.send(request)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._broken(client)
+            return
+        if sent < len(request):
+            client.unsent = memoryview(request)[sent:]
+            self._poll.modify(client.socket, select.EPOLLIN | select.EPOLLOUT)
 
     def _connect(self, client: _Client) -> bool:
         try:
@@ -173,25 +186,20 @@ class _Generator:
         self._poll.register(connection, select.EPOLLIN)
         return True
 
-    def _send(self, client: _Client) -> None:
-        connection, unsent = client.socket, client.unsent
-        assert connection is not None
-        assert unsent is not None
-        was_partial = unsent.nbytes != len(self._job.requests[client.number % len(self._job.requests)])
+    def _send_rest(self, client: _Client) -> None:
+        assert client.socket is not None
+        assert client.unsent is not None
         try:
-            sent = connection.send(unsent)
+            sent = client.socket.send(client.unsent)
         except BlockingIOError:
-            sent = 0
+            return
         except OSError:
             self._broken(client)
             return
-        if sent == unsent.nbytes:
+        client.unsent = client.unsent[sent:]
+        if not client.unsent:
             client.unsent = None
-            if was_partial:
-                self._poll.modify(connection, select.EPOLLIN)
-            return
-        client.unsent = unsent[sent:]
-        self._poll.modify(connection, select.EPOLLIN | select.EPOLLOUT)
+            self._poll.modify(client.socket, select.EPOLLIN)
 
     def _receive(self, client: _Client) -> None:
         assert client.socket is not None
@@ -201,17 +209,20 @@ class _Generator:
             return
         except OSError:
             data = b""
+        length, start, end, stated = self._usual
+        if len(data) == length and not client.partial and data[start:end] == stated:
+            self._finish(client, data)
+            return
+        client.partial += data
         if not data:
             self._ended(client)
-            return
-        client.buffer += data
-        if _is_whole(client.buffer):
-            self._finish(client)
+        elif _is_whole(client.partial):
+            self._finish_unusual(client)
 
     def _ended(self, client: _Client) -> None:
         """The server has closed the connection: the end of an answer without a length, or trouble."""
-        if client.buffer and ends_with_connection(client.buffer):
-            self._finish(client)
+        if client.partial and _ends_with_connection(client.partial):
+            self._finish_unusual(client)
         else:
             self._broken(client)
 
@@ -224,20 +235,29 @@ class _Generator:
         else:
             self._fail(client, "the server closed the connection")
 
-    def _finish(self, client: _Client) -> None:
+    def _finish_unusual(self, client: _Client) -> None:
+        """Look closer at an answer; one like it need not be looked at again."""
+        answer = bytes(client.partial)
+        client.partial.clear()
+        head = answer[: answer.find(b"\r\n\r\n") + 2]
+        if _CLOSES.search(head) or client.unsent is not None:
+            self._disconnect(client)
+        elif answer[9:12] == b"200" and (length := _LENGTH.search(head)):
+            self._usual = (len(answer), *length.span(), length[0])
+        self._finish(client, answer)
+
+    def _finish(self, client: _Client, answer: bytes) -> None:
         now = time.perf_counter()
-        buffer, outcome = client.buffer, self._outcome
-        self._under_way -= 1
+        outcome = self._outcome
         client.tries = 0
+        self._under_way -= 1
         outcome.total += 1
-        if buffer[9:12] == b"200":
+        if answer[9:12] == b"200":
             if not self._closing:
                 self._latencies.append(now - client.due)
-            outcome.answers[client.number % len(self._job.requests)] = bytes(buffer)
+            outcome.answers[client.number % len(self._requests)] = answer
         else:
-            outcome.failures[_reason(buffer)] += 1
-        if _CLOSES.search(buffer, 0, buffer.find(b"\r\n\r\n") + 2) or client.unsent is not None:
-            self._disconnect(client)
+            outcome.failures[_reason(answer)] += 1
         self._next(client, now)
 
     def _fail(self, client: _Client, reason: str) -> None:
@@ -265,6 +285,7 @@ class _Generator:
             client.socket.close()
             client.socket = None
         client.unsent = None
+        client.partial.clear()
 
     def _note(self, seconds: float) -> None:
         outcome, latencies = self._outcome, sorted(self._latencies)
@@ -296,14 +317,14 @@ def _is_whole(buffer: bytearray) -> bool:
     return bool(_CHUNKED.search(buffer, 0, end + 2)) and buffer.endswith(b"\r\n0\r\n\r\n")
 
 
-def ends_with_connection(buffer: bytearray) -> bool:
+def _ends_with_connection(buffer: bytearray) -> bool:
     """Whether an answer states no length, so that it is whole when the connection ends."""
     end = buffer.find(b"\r\n\r\n")
     return end >= 0 and not _LENGTH.search(buffer, 0, end + 2) and not _CHUNKED.search(buffer, 0, end + 2)
 
 
-def _reason(buffer: bytearray) -> str:
-    head, _, body = bytes(buffer).partition(b"\r\n\r\n")
+def _reason(answer: bytes) -> str:
+    head, _, body = answer.partition(b"\r\n\r\n")
     return f"{head[9:12].decode()} {body[:200].decode(errors='replace')}"
 
 

@@ -30,6 +30,8 @@ class Model:
 
     name: str
     draw: Callable[[np.random.Generator, int], Inputs]
+    unit: str = "row"
+    """What a request has many of."""
 
     def inputs(self, rows: int, number: int) -> Inputs:
         """The inputs of request `number`, each with `rows` rows; the same for the same numbers."""
@@ -69,7 +71,7 @@ CONV = Model("conv", _conv)  # three convolutions on 64x64x3, about a millisecon
 TABLE = Model("table", _table)  # 20 named scalars
 STRINGS = Model("strings", _strings)  # one text of 20 words in, one out
 LARGE = Model("large", _large)  # of the size of ResNet-50, on 224x224x3
-WIDE = Model("wide", _wide)  # sums one row of as many numbers as asked for: all cost is in the payload
+WIDE = Model("wide", _wide, "number")  # sums one row of as many numbers as asked for: all cost is in the payload
 ALL = {model.name: model for model in (TINY, CONV, TABLE, STRINGS, LARGE, WIDE)}
 
 

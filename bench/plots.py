@@ -16,7 +16,10 @@ from bench.servers import CONSTANT, LIMIT, OURS
 Cell: TypeAlias = dict[str, Any]
 Lines: TypeAlias = dict[str, list[tuple[float, float]]]
 
-_SPECIAL = {OURS: {"color": "black", "linewidth": 2.5}, CONSTANT: {"color": "grey", "linestyle": ":"}}
+_SPECIAL: dict[str, dict[str, Any]] = {
+    OURS: {"color": "black", "linewidth": 2.5},
+    CONSTANT: {"color": "grey", "linestyle": ":"},
+}
 
 
 def draw(document: dict[str, Any]) -> list[str]:
@@ -35,7 +38,8 @@ def draw(document: dict[str, Any]) -> list[str]:
         "models": (_growth(document["growth"], "MiB"), "models loaded", "memory in MiB"),
     }
     files = [_line_plot(name, *plot) for name, plot in drawn.items() if _has_shape(plot[0])]
-    return files + ([_bars(closed)] if closed else [])
+    others = [cell for cell in closed if cell["server"] != CONSTANT]
+    return files + ([_bars(others)] if others else [])
 
 
 def _lines(cells: Iterable[Cell], x: str, y: Callable[[Cell], float]) -> Lines:
@@ -88,19 +92,21 @@ def _bars(cells: list[Cell]) -> str:
     axes.axvline(1, color="black")
     axes.set(xscale="log", xlabel="requests a second, for one of this server")
     axes.set_yticks([place + height * (len(servers) - 1) / 2 for place in range(len(works))], works)
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.legend(frameon=False)
     return _save(figure, "servers")
 
 
 def _figure(height: float) -> tuple[Any, Any]:
-    import matplotlib as mpl
+    import matplotlib as mpl  # type: ignore[import-not-found, unused-ignore]
 
     mpl.use("svg")
     mpl.rcParams.update({"svg.hashsalt": "bench", "svg.fonttype": "none", "axes.spines.top": False})
     from matplotlib import pyplot
 
-    return pyplot.subplots(figsize=(7, max(2.0, height)), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(7, max(2.0, height)), layout="constrained")
+    return figure, axes
 
 
 def _save(figure: Any, name: str) -> str:

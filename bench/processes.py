@@ -5,7 +5,6 @@ import threading
 from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PROC = Path("/proc")
 MEBI = 1024 * 1024
 
@@ -42,11 +41,6 @@ def machine_cpu_seconds() -> float:
 def memory_bytes(pids: set[int]) -> int:
     """Memory of processes, where what several share counts once (PSS)."""
     return sum(_pss(pid) for pid in pids)
-
-
-def resident_bytes(pid: int) -> int:
-    """Memory of one process, with what it shares (RSS)."""
-    return int((_PROC / str(pid) / "statm").read_text().split()[1]) * PAGE_BYTES
 
 
 def children(pid: int) -> list[int]:

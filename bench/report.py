@@ -41,7 +41,7 @@ def _machine(results: Results) -> str:
 
 
 def _work(results: Results, work: Work) -> str:
-    ours = results.value(work, OURS)
+    ours = None if work.load else results.value(work, OURS)
     rows = [_row(name, cell, ours) for name, cell in results.cells[work].items()]
     return table([_COLUMNS, *sorted(rows, key=lambda row: row[0] != OURS)])
 

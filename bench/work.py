@@ -29,7 +29,7 @@ class Work:
         parts = [
             self.model.name,
             f"{self.clients} client{'s' * (self.clients != 1)}",
-            f"{self.rows} row{'s' * (self.rows != 1)}",
+            f"{self.rows} {self.model.unit}{'s' * (self.rows != 1)}",
             self.encoding,
         ]
         return ", ".join([*parts, f"open loop at {self.load:.0%}"] if self.load else parts)

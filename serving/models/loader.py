@@ -46,5 +46,7 @@ class Loader:
         for signature, profile in profiles.items():
             if profile.obstacle and servable.signatures[signature].inputs:
                 log.info("model %s signature %s is not batched: %s", name, signature, profile.obstacle)
+            if profile.quick:
+                servable.run_in_callers_thread(signature)
         metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
         return Batcher(servable, profiles, BatchLimits(wait_seconds=self._timeout_seconds), name)

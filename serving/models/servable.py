@@ -8,6 +8,7 @@ A signature's callable holds its own copy of the graph's constants and takes fro
 constants). So the default signature, which most clients call, gets its one at load, any other at its first run.
 """
 
+import math
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -108,6 +109,14 @@ class Servable:
         """
         call = self._callables.get(signature) or self._make(signature)
         return self._run(signature, call, self._timeout_seconds, inputs)
+
+    def run_in_callers_thread(self, signature: str) -> None:
+        """From now on run a signature in the thread that calls `run`, which saves handing it to another and back.
+
+        TensorFlow then cannot stop a run that takes too long: only for what is known to be quick.
+        """
+        with self._making:
+            self._callables[signature] = _callable(self._session, self._wirings[signature], NEVER_STOPPED)
 
     def run_once(self, signature: str, timeout_seconds: float, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run a signature as `run` does, but with a time-out of its own, and keep nothing that later runs need."""
@@ -278,6 +287,10 @@ def _obstacle(feeds: Mapping[str, str], outputs: Mapping[str, str]) -> str:
     return f"its inputs {twice[0]} are one and the same tensor" if twice else ""
 
 
+NEVER_STOPPED = math.inf
+"""The time-out of runs in the caller's thread."""
+_CALLERS_THREAD = -1
+
 _Callable = Callable[..., list[Any]]
 """From the values fed to the list of values fetched."""
 
@@ -292,7 +305,11 @@ def _callable(session: Any, wiring: _Wiring, timeout_seconds: float) -> _Callabl
         raise ValueError(wiring.obstacle)
     if not wiring.fetches:
         return lambda *_: []
-    options = tf.compat.v1.RunOptions(timeout_in_ms=max(1, round(timeout_seconds * 1000)))
+    options = (
+        tf.compat.v1.RunOptions(inter_op_thread_pool=_CALLERS_THREAD)
+        if timeout_seconds == NEVER_STOPPED
+        else tf.compat.v1.RunOptions(timeout_in_ms=max(1, round(timeout_seconds * 1000)))
+    )
     if not hasattr(session, "_make_callable_from_options"):
         return _public_callable(session, wiring, options)
     made: _Callable = session._make_callable_from_options(

@@ -1,16 +1,20 @@
-"""The envelopes of requests, as marshmallow schemas: one field for each key, never one for each number.
+"""The envelopes of requests, as marshmallow schemas: a field reads tensors whole, never number by number.
 
 A schema's messages are those of TensorFlow Serving; `load` turns the first of them into an InvalidArgument.
 """
 
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, pre_load
 
 from serving.errors import InvalidArgument
+from serving.models.servable import Signature
+from serving.tensors.decode import decode_columns, decode_rows
 from serving.tensors.echo import echo
 from serving.tensors.examples import decode_examples
+from serving.tensors.spec import Array, TensorSpec
 
 
 def load(schema: Schema, document: Any) -> dict[str, Any]:
@@ -52,8 +56,12 @@ class Envelope(Schema):
     signature_name = SignatureName()
 
 
-class Instances(fields.Field[list[Any]]):
-    """Row format: one element a row."""
+class Rows(fields.Field[dict[str, Array]]):
+    """The tensors of a request in row format, each read whole; never a field for each number."""
+
+    def __init__(self, specs: Mapping[str, TensorSpec]) -> None:
+        super().__init__()
+        self._specs = specs
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
         if value is missing:
@@ -62,17 +70,25 @@ class Instances(fields.Field[list[Any]]):
             raise ValidationError(f"JSON Value: {echo(data)} Expecting 'instances' to be an list/array")
         if not value:
             raise ValidationError(f"JSON Value: {echo(data)} No values in 'instances' array")
-        return value
+        return decode_rows(value, self._specs)
+
+
+class Columns(fields.Field[dict[str, Array]]):
+    """The tensors of a request in column format, each read whole."""
+
+    def __init__(self, specs: Mapping[str, TensorSpec]) -> None:
+        super().__init__()
+        self._specs = specs
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
+        return missing if value is missing else decode_columns(value, self._specs)
 
 
 class Predict(Schema):
-    """The tensors of a predict request, in one of the two formats."""
+    """The tensors of a predict request, in one of the two formats, whose fields know the signature."""
 
     class Meta:
         unknown = EXCLUDE
-
-    instances = Instances()
-    inputs = fields.Raw(allow_none=True)
 
     @pre_load
     def _check_format(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -84,6 +100,19 @@ class Predict(Schema):
                 "to exist "
             )
         return data
+
+
+_predict_schemas: WeakKeyDictionary[Signature, Schema] = WeakKeyDictionary()
+
+
+def predict_schema(signature: Signature) -> Schema:
+    """The schema of predict requests to a signature, made once and kept as long as the signature is."""
+    schema = _predict_schemas.get(signature)
+    if schema is None:
+        specs = signature.inputs
+        schema = Predict.from_dict({"instances": Rows(specs), "inputs": Columns(specs)})()
+        _predict_schemas[signature] = schema
+    return schema
 
 
 class Context(fields.Field[Any]):

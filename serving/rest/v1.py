@@ -27,7 +27,6 @@ from serving.rest.body import read_body
 from serving.rest.http import json_answer, malformed, raw_path, trace
 from serving.settings import Settings
 from serving.tensors import encode
-from serving.tensors.decode import decode_columns, decode_rows
 from serving.tensors.examples import decode_examples
 from serving.tensors.parse import parse
 from serving.tensors.skim import Skimmed, skim
@@ -38,7 +37,6 @@ _RUN = re.compile(rf"(?i)/v1/models{_NAME}{_CHOICE}:(?P<verb>(?-i:predict|classi
 _LOOK = re.compile(rf"(?i)/v1/models(?:{_NAME})?{_CHOICE}(?P<metadata>/metadata)?")
 _MAX_VERSION = 2**63 - 1
 _ENVELOPE = schemas.Envelope()
-_PREDICT = schemas.Predict()
 _EXAMPLES = schemas.Examples()
 
 
@@ -179,10 +177,8 @@ def _tensors(signature: Signature, asked_for: str, document: dict[str, Any]) -> 
     """Whether a predict request is in row format, and its tensors. `"inputs": {}` calls a signature without inputs."""
     if not signature.inputs and document.get("inputs") != {}:
         raise InvalidArgument(f"Failed to get input map for signature: {asked_for or 'DEFAULT'}")
-    body = schemas.load(_PREDICT, document)
-    if "instances" in body:
-        return True, decode_rows(body["instances"], signature.inputs)
-    return False, decode_columns(body["inputs"], signature.inputs)
+    read = schemas.load(schemas.predict_schema(signature), document)
+    return ("instances" in read, next(iter(read.values())))
 
 
 def _skimmed_tensors(signature: Signature, skimmed: Skimmed) -> tuple[bool, dict[str, Any]] | None:

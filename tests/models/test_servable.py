@@ -305,6 +305,14 @@ def test_a_signature_that_cannot_be_run_fails_alike_the_public_way(signature: st
         loaded_publicly(saved_models.cannot_be_run).run(signature, {"x": floats(1)})
 
 
+def test_a_run_in_the_callers_thread_gives_the_same(loaded: Servables) -> None:
+    servable = loaded(saved_models.mlp)
+    x = {"x": np.array([[0.1, 0.2, 0.3, 0.4]], np.float32)}
+    before = servable.run("serving_default", x)
+    servable.run_in_callers_thread("serving_default")
+    assert np.array_equal(servable.run("serving_default", x)["y"], before["y"])
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("factory", "inputs", "message"),
