@@ -8,9 +8,11 @@ and only for signatures of which a trial has shown that rows together give what 
 When a joint run fails, its requests run one by one, so that each fails or succeeds by itself.
 """
 
+import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +21,16 @@ import numpy as np
 from serving import metrics
 from serving.errors import DeadlineExceeded, Unavailable
 from serving.models.lifecycle import Runnable
-from serving.models.servable import DEFAULT_SIGNATURE, TIMED_OUT
-from serving.models.trial import Profile
+from serving.models.servable import TIMED_OUT
+from serving.models.trial import Profile, are_quick
 from serving.tensors.spec import Array
 
+log = logging.getLogger(__name__)
+
 QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
+
+LONG_SECONDS = 0.02
+"""A run that takes longer shows that a model is not quick, whatever its trial has shown."""
 
 Tensors = Mapping[str, Array]
 Key = tuple[Any, ...]
@@ -59,9 +66,11 @@ def merge(parts: Sequence[Tensors]) -> Tensors:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def split(outputs: Tensors, rows: Sequence[int]) -> list[dict[str, Array]]:
-    """The outputs of a joint run, parted by the numbers of rows of its requests."""
+def split(outputs: Tensors, rows: Sequence[int]) -> list[dict[str, Array]] | None:
+    """The outputs of a joint run, parted by the numbers of rows of its requests; None when they are not row by row."""
     ends = np.cumsum(rows)
+    if any(array.ndim == 0 or len(array) != ends[-1] for array in outputs.values()):
+        return None
     return [
         {name: array[end - count : end] for name, array in outputs.items()}
         for end, count in zip(ends, rows, strict=True)
@@ -71,7 +80,7 @@ def split(outputs: Tensors, rows: Sequence[int]) -> list[dict[str, Array]]:
 # The batcher: the same with a queue, locks and the threads of the requests.
 
 
-@dataclass
+@dataclass(eq=False)
 class _Task:
     """A waiting request. `signal` is released once: when its result is there, or when it is its turn to run."""
 
@@ -91,23 +100,30 @@ class _Task:
         return self.outputs is not None or self.error is not None
 
 
-def _is_quick(profiles: Mapping[str, Profile]) -> bool:
-    """Whether a run takes no longer than a hand-over to a thread: the default signature does not, and no other does."""
-    default = profiles.get(DEFAULT_SIGNATURE)
-    return default is not None and default.quick is True and all(its.quick is not False for its in profiles.values())
-
-
 class Batcher:
     """Joins the requests to one loaded model. `run` may be called by several threads at once."""
 
-    def __init__(self, model: Runnable, profiles: Mapping[str, Profile], limits: BatchLimits, name: str) -> None:
-        """`profiles` says which signatures may be joined. Requests to others, and to quick ones, run as they are."""
+    def __init__(
+        self,
+        model: Runnable,
+        profiles: Mapping[str, Profile],
+        limits: BatchLimits,
+        name: str,
+        on_slow: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """`profiles` says which signatures may be joined. Requests to others, and to quick ones, run as they are.
+
+        `on_slow` is called when a run shows that the model is not quick after all.
+        """
         self.signatures = model.signatures
         self.metadata = model.metadata
-        self.is_quick = _is_quick(profiles)
+        self.is_quick = are_quick(profiles)
         self._model = model
-        self._batchable = frozenset(name for name, its in profiles.items() if its.batchable and not its.quick)
+        self._batchable = {name for name, its in profiles.items() if its.batchable and not its.quick}
         self._limits = limits
+        self._on_slow = on_slow
+        self._clock = clock
         self._batch_rows = metrics.BATCH_ROWS.labels(name)
         self._lock = threading.Lock()
         self._waiting: deque[_Task] = deque()
@@ -117,7 +133,7 @@ class Batcher:
         """Run a request, together with others where they meet; as `Runnable.run`."""
         rows = row_count(inputs) if signature in self._batchable else None
         if not rows or rows >= self._limits.max_rows:
-            return self._model.run(signature, inputs)
+            return self._run_quick(signature, inputs) if self.is_quick else self._model.run(signature, inputs)
         task = _Task(batch_key(signature, inputs), signature, inputs, rows)
         with self._lock:
             is_leader, self._busy = not self._busy, True
@@ -143,6 +159,16 @@ class Batcher:
         """Close the model."""
         self._model.close()
 
+    def _run_quick(self, signature: str, inputs: Tensors) -> dict[str, Array]:
+        """Run a request to a quick model, which stops being one when that takes long."""
+        started = self._clock()
+        try:
+            return self._model.run(signature, inputs)
+        finally:
+            if self._clock() - started > LONG_SECONDS:
+                self.is_quick = False
+                self._on_slow()
+
     def _wait(self, task: _Task) -> None:
         """Wait until the task is done or it is its turn to run; out of time it gives up its place."""
         if task.signal.acquire(timeout=self._limits.wait_seconds):
@@ -155,9 +181,10 @@ class Batcher:
 
     def _lead(self, task: _Task) -> None:
         """Run the task and those that can join it, then pass the turn on."""
-        with self._lock:
-            batch = [task, *self._take(task)]
+        batch = [task]
         try:
+            with self._lock:
+                batch += self._take(task)
             self._run_together(batch)
         finally:
             with self._lock:
@@ -186,11 +213,22 @@ class Batcher:
         self._batch_rows.observe(sum(rows))
         try:
             outputs = self._model.run(batch[0].signature, merge([task.inputs for task in batch]))
+        except DeadlineExceeded as error:  # alone they would take as long again, one after the other
+            for task in batch:
+                task.error = error
+            return
         except Exception:
+            parts = None
+        else:
+            parts = split(outputs, rows)
+            if parts is None:
+                self._batchable.discard(batch[0].signature)
+                log.warning("signature %s does not answer row by row; it is no longer batched", batch[0].signature)
+        if parts is None:
             for task in batch:
                 self._run_alone(task)
             return
-        for task, part in zip(batch, split(outputs, rows), strict=True):
+        for task, part in zip(batch, parts, strict=True):
             task.outputs = part
 
     def _run_alone(self, task: _Task) -> None:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from serving import capacity, metrics
@@ -10,7 +11,7 @@ from serving.models.batching import Batcher, BatchLimits
 from serving.models.lifecycle import LoadError
 from serving.models.runtime import choose_device, list_gpus, session_config
 from serving.models.servable import Servable, clean_message, error_code
-from serving.models.trial import try_signatures
+from serving.models.trial import are_quick, try_signatures
 from serving.models.warmup import warm_up
 from serving.settings import Settings
 
@@ -46,7 +47,8 @@ class Loader:
         for signature, profile in profiles.items():
             if profile.obstacle and servable.signatures[signature].inputs:
                 log.info("model %s signature %s is not batched: %s", name, signature, profile.obstacle)
-            if profile.quick:
-                servable.run_in_callers_thread(signature)
+        if are_quick(profiles):
+            servable.run_in_callers_thread([signature for signature, profile in profiles.items() if profile.quick])
         metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
-        return Batcher(servable, profiles, BatchLimits(wait_seconds=self._timeout_seconds), name)
+        limits = BatchLimits(wait_seconds=self._timeout_seconds)
+        return Batcher(servable, profiles, limits, name, on_slow=partial(servable.run_in_callers_thread, ()))

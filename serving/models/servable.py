@@ -11,7 +11,7 @@ constants). So the default signature, which most clients call, gets its one at l
 import math
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +83,7 @@ class Servable:
         self._timeout_seconds = timeout_seconds
         self._making = threading.Lock()
         self._callables: dict[str, _Callable] = {}
+        self._in_callers_thread: set[str] = set()
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
             meta_graph = _load(self._session, path)
@@ -110,13 +111,17 @@ class Servable:
         call = self._callables.get(signature) or self._make(signature)
         return self._run(signature, call, self._timeout_seconds, inputs)
 
-    def run_in_callers_thread(self, signature: str) -> None:
-        """From now on run a signature in the thread that calls `run`, which saves handing it to another and back.
+    def run_in_callers_thread(self, signatures: Collection[str]) -> None:
+        """Run these signatures, and no others, in the thread that calls `run`: no hand-over to another and back.
 
-        TensorFlow then cannot stop a run that takes too long: only for what is known to be quick.
+        TensorFlow then cannot stop a run that takes too long, so this is only for what is known to be quick.
         """
         with self._making:
-            self._callables[signature] = _callable(self._session, self._wirings[signature], NEVER_STOPPED)
+            for name in self._in_callers_thread - set(signatures):
+                del self._callables[name]  # made anew, with the time-out, when it is run again
+            for name in signatures:
+                self._callables[name] = _callable(self._session, self._wirings[name], NEVER_STOPPED)
+            self._in_callers_thread = set(signatures)
 
     def run_once(self, signature: str, timeout_seconds: float, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run a signature as `run` does, but with a time-out of its own, and keep nothing that later runs need."""

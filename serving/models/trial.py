@@ -81,7 +81,8 @@ def try_signature(signature: Signature, nature: Nature, run: Run, clock: Callabl
         seconds = _seconds(run, _row(rows, 0), RUNS, clock)
     except Exception as error:  # whatever made-up rows do to a model, it was loaded and may serve
         return Profile(f"a trial with made-up rows failed: {error}", quick)
-    return Profile(difference(together, alone), seconds < QUICK_SECONDS and not nature.loops)
+    quick = seconds < QUICK_SECONDS and not nature.loops and _work_follows_rows(signature)
+    return Profile(difference(together, alone), quick)
 
 
 def _quick_by_looks(nature: Nature) -> bool | None:
@@ -104,17 +105,24 @@ def obstacle_by_looks(signature: Signature, nature: Nature) -> str:
     return ""
 
 
+def _work_follows_rows(signature: Signature) -> bool:
+    """Whether only the number of rows varies, so that a small request cannot ask for much more than the trial did."""
+    shapes = [spec.shape for spec in (*signature.inputs.values(), *signature.outputs.values())]
+    return all(shape is not None and None not in shape[1:] for shape in shapes)
+
+
 def made_up_rows(spec: TensorSpec, rows: int) -> Array:
-    """So many different rows for an input: numbers from 0 to 1, small integers, short words."""
+    """So many rows for an input: numbers around 0, small integers, texts of different lengths."""
     assert spec.dtype is not None
     shape = (rows, *(size or 1 for size in (spec.shape or (None,))[1:]))
     draw = np.random.default_rng(0)
     if spec.dtype.kind is Kind.STRING:
-        words = np.empty(shape, dtype=object)
-        words[...] = b"1"
-        return words
+        texts = np.empty(shape, dtype=object)
+        for row in range(rows):
+            texts[row] = b" ".join([b"word"] * (row + 1))
+        return texts
     if spec.dtype.kind is Kind.DECIMAL:
-        return draw.random(shape).astype(spec.dtype.numpy)
+        return draw.standard_normal(shape).astype(spec.dtype.numpy)
     return draw.integers(0, 2, shape).astype(spec.dtype.numpy)
 
 
@@ -136,6 +144,12 @@ def _equal(one: Array, other: Array) -> bool:
     one, other = one.astype(np.float64), other.astype(np.float64)
     finite = np.abs(other[np.isfinite(other)])
     return np.allclose(one, other, rtol=tolerance, atol=tolerance * finite.max(initial=0.0), equal_nan=True)
+
+
+def are_quick(profiles: Mapping[str, Profile]) -> bool:
+    """Whether a model is quick: its default signature is, and no other is known not to be."""
+    default = profiles.get(DEFAULT_SIGNATURE)
+    return default is not None and default.quick is True and all(its.quick is not False for its in profiles.values())
 
 
 def _row(rows: Mapping[str, Array], number: int) -> dict[str, Array]:

@@ -25,7 +25,13 @@ class TestMergeAndSplit:
         parts = [floats(1, 2), floats(3), floats(4, 5, 6)]
         merged = merge(parts)
         assert merged["x"].tolist() == [1, 2, 3, 4, 5, 6]
-        assert [part["x"].tolist() for part in split(merged, [2, 1, 3])] == [[1, 2], [3], [4, 5, 6]]
+        parted = split(merged, [2, 1, 3])
+        assert parted is not None
+        assert [part["x"].tolist() for part in parted] == [[1, 2], [3], [4, 5, 6]]
+
+    @pytest.mark.parametrize("output", [np.zeros(5), np.zeros(7), np.float32(1)])
+    def test_outputs_that_are_not_row_by_row_cannot_be_parted(self, output: Any) -> None:
+        assert split({"x": np.zeros(6), "y": output}, [2, 1, 3]) is None
 
     def test_strings_are_joined_too(self) -> None:
         first, second = np.array([b"a"], object), np.array([b"b\0"], object)
@@ -70,10 +76,16 @@ class Doubling:
         self.batches: list[list[float]] = []
         self.go_on = threading.Event()
         self.go_on.set()
+        self.drops_negatives = False
+        self.out_of_time = False
 
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         self.batches.append(inputs["x"].tolist())
         assert self.go_on.wait(30)
+        if self.out_of_time:
+            raise DeadlineExceeded("too long")
+        if self.drops_negatives:
+            return {"y": inputs["x"][inputs["x"] >= 0] * 2}
         if (inputs["x"] < 0).any():
             raise InvalidArgument("negative")
         return {"y": inputs["x"] * 2}
@@ -158,6 +170,27 @@ class TestBatcher:
         assert [caller.result for caller in callers] == [[200], [2], [], [6]]
         assert isinstance(callers[2].error, InvalidArgument)
 
+    def test_requests_of_different_sizes_find_their_places(self, model: Doubling) -> None:
+        requests = [floats(*range(30)), floats(*range(40)), floats(*range(20))]
+        callers = meet(model, self.batcher(model), *requests)
+        assert [len(caller.result) for caller in callers] == [1, 30, 40, 20]
+        assert [len(batch) for batch in model.batches] == [1, 50, 40]
+
+    def test_a_model_that_drops_rows_is_not_batched_any_more(self, model: Doubling) -> None:
+        model.drops_negatives = True
+        batcher = self.batcher(model)
+        callers = meet(model, batcher, floats(1), floats(-1), floats(3))
+        assert [caller.result for caller in callers] == [[200], [2], [], [6]]
+        model.batches.clear()
+        meet(model, batcher, floats(1), floats(2))
+        assert sorted(model.batches) == [[1], [2], [100]]
+
+    def test_a_batch_out_of_time_is_not_run_again(self, model: Doubling) -> None:
+        model.out_of_time = True
+        callers = meet(model, self.batcher(model), floats(1), floats(2))
+        assert all(isinstance(caller.error, DeadlineExceeded) for caller in callers)
+        assert model.batches == [[100], [1, 2]]
+
     def test_a_full_queue_refuses(self, model: Doubling) -> None:
         callers = meet(model, self.batcher(model, max_waiting=1), floats(1), floats(2))
         assert [caller.result for caller in callers] == [[200], [2], []]
@@ -219,6 +252,23 @@ class TestBatcher:
     ) -> None:
         profiles = {"serving_default": Profile("", default), "other": Profile("", other)}
         assert Batcher(model, profiles, BatchLimits(), "m").is_quick is quick
+
+    def test_a_quick_model_whose_run_takes_long_is_quick_no_more(self, model: Doubling) -> None:
+        told: list[str] = []
+        looks = iter([0.0, 0.001, 1.0, 2.0])
+        batcher = Batcher(
+            model,
+            {"serving_default": Profile("", True)},
+            BatchLimits(),
+            "m",
+            lambda: told.append("slow"),
+            looks.__next__,
+        )
+        batcher.run("serving_default", floats(1))
+        assert batcher.is_quick
+        batcher.run("serving_default", floats(1))
+        assert not batcher.is_quick
+        assert told == ["slow"]
 
     def test_closing_closes_the_model(self, model: Doubling) -> None:
         self.batcher(model).close()

@@ -309,8 +309,9 @@ def test_a_run_in_the_callers_thread_gives_the_same(loaded: Servables) -> None:
     servable = loaded(saved_models.mlp)
     x = {"x": np.array([[0.1, 0.2, 0.3, 0.4]], np.float32)}
     before = servable.run("serving_default", x)
-    servable.run_in_callers_thread("serving_default")
-    assert np.array_equal(servable.run("serving_default", x)["y"], before["y"])
+    for signatures in (["serving_default"], []):
+        servable.run_in_callers_thread(signatures)
+        assert np.array_equal(servable.run("serving_default", x)["y"], before["y"])
 
 
 class TestErrors:

@@ -20,7 +20,7 @@ Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
 
 def signature(shape: tuple[int | None, ...] | None = (None, 2), proto: str = "DT_FLOAT") -> Signature:
-    return Signature("s", {"x": TensorSpec("x", proto, shape)}, {"y": TensorSpec("y", proto, None)}, "")
+    return Signature("s", {"x": TensorSpec("x", proto, shape)}, {"y": TensorSpec("y", proto, (None, 2))}, "")
 
 
 def clock_of(seconds: float) -> Callable[[], float]:
@@ -106,6 +106,20 @@ def test_a_slow_signature_is_run_once_only() -> None:
 
     assert trial(run, seconds=10).obstacle == "a row takes too long to be tried"
     assert runs == [1]
+
+
+@pytest.mark.parametrize("shape", [None, (None, None), (None, 2, None)])
+def test_what_a_small_request_can_make_large_is_not_quick(shape: tuple[int | None, ...] | None) -> None:
+    its = Signature("s", {"x": TensorSpec("x", "DT_FLOAT", (None, 2))}, {"y": TensorSpec("y", "DT_FLOAT", shape)}, "")
+    assert trial(double, seconds=0, its=its).quick is False
+
+
+def test_texts_that_are_padded_to_the_longest_run_alone() -> None:
+    def pad(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        width = max(map(len, inputs["x"]))
+        return {"y": np.array([[len(text) / width] for text in inputs["x"]])}
+
+    assert not trial(pad, its=signature((None,), "DT_STRING")).batchable
 
 
 def test_what_may_loop_is_not_quick() -> None:
