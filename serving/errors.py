@@ -7,7 +7,6 @@ ServingError                500  anything that is the server's own fault
 |- MethodNotAllowed         405  the path exists for other methods; `.allowed` names them
 |- PayloadTooLarge          413  more bytes than a limit allows
 |- UnsupportedMediaType     415  a body in an encoding that is not read here
-|- ResourceExhausted        429  the caller asks for more than it may have
 |- Cancelled                499  the caller gave up
 |- Unimplemented            501  TensorFlow has no kernel for it
 |- Unavailable              503  try again later
@@ -64,11 +63,6 @@ class PayloadTooLarge(ServingError):
 class UnsupportedMediaType(ServingError):
     status = 415
     code = "INVALID_ARGUMENT"
-
-
-class ResourceExhausted(ServingError):
-    status = 429
-    code = "RESOURCE_EXHAUSTED"
 
 
 class Cancelled(ServingError):

@@ -13,11 +13,10 @@ from serving.errors import InvalidArgument, NotFound
 from serving.models.examples import serialize_examples
 from serving.models.lifecycle import Handle, State, Statuses, VersionStatus
 from serving.models.manager import ModelManager
-from serving.models.servable import Signature
+from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.tensors.examples import Example
 from serving.tensors.spec import DTYPES, Array, shape_text
 
-DEFAULT_SIGNATURE = "serving_default"
 CLASSIFY_OUTPUTS = ("classes", "scores")
 _PROTOS = {dtype.numpy: dtype.proto for dtype in DTYPES.values()}
 

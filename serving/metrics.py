@@ -33,7 +33,7 @@ REQUEST_SECONDS = Histogram(
     "serving_request_seconds", "Time from the request read to the answer made.", ["model", "method"], buckets=_SECONDS
 )
 RUN_SECONDS = Histogram(
-    "serving_run_seconds", "Time that TensorFlow took to run a request.", ["model", "version"], buckets=_SECONDS
+    "serving_run_seconds", "Time to run a request, with the wait for a batch.", ["model", "version"], buckets=_SECONDS
 )
 ROWS = Histogram("serving_rows", "Rows (size of dimension 0) of a request.", ["model"], buckets=_ROWS)
 BATCH_ROWS = Histogram("serving_batch_rows", "Rows of requests that ran together.", ["model"], buckets=_ROWS)

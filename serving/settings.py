@@ -101,7 +101,9 @@ class Settings:
     model_poll_seconds: float = setting(
         1.0, _seconds(0), "how often the models on disk are looked at; 0 is once, at start"
     )
-    request_timeout_seconds: float = setting(30.0, _seconds(0.001), "time a request may take before it is answered 504")
+    request_timeout_seconds: float = setting(
+        30.0, _seconds(0.001), "time that a run of a model may take before it is answered 504"
+    )
     drain_seconds: float = setting(30.0, _seconds(0), "time that requests in flight get to finish at shutdown")
     max_body_bytes: int = setting(16 * MEBI, _whole(1), "largest request body, as it is sent")
     max_decompressed_bytes: int = setting(64 * MEBI, _whole(1), "largest request body, after decompression")

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +124,11 @@ class Servable:
                 self._callables[name] = _callable(self._session, self._wirings[name], NEVER_STOPPED)
             self._in_callers_thread = set(signatures)
 
-    def run_once(self, signature: str, timeout_seconds: float, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run a signature as `run` does, but with a time-out of its own, and keep nothing that later runs need."""
-        call = _callable(self._session, self._wirings[signature], timeout_seconds)
-        return self._run(signature, call, timeout_seconds, inputs)
+    def runner(self, signature: str, timeout_seconds: float) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+        """A function that runs a signature with a time-out of its own; what it needs goes when it does."""
+        return partial(
+            self._run, signature, _callable(self._session, self._wirings[signature], timeout_seconds), timeout_seconds
+        )
 
     def _run(
         self, signature: str, call: "_Callable", timeout_seconds: float, inputs: Mapping[str, Array]

@@ -18,7 +18,9 @@ from serving.tensors.spec import Array, Kind, TensorSpec
 QUICK_SECONDS = 0.0005
 """A run of one row that takes less is over sooner than it could be handed to another thread."""
 SLOW_SECONDS = 0.3
-"""A signature of which one row takes longer is not tried any further; one that may loop is stopped then."""
+"""A signature of which one row takes longer, also the second time, is not tried any further."""
+LOOP_SECONDS = 1.0
+"""When the run of a signature that may loop is stopped."""
 ROWS = 4
 """Rows that are run together and alone."""
 RUNS = 5
@@ -53,28 +55,33 @@ def try_signatures(servable: Servable, clock: Callable[[], float] = time.perf_co
     ends = clock() + TRIAL_SECONDS
     names = sorted(servable.signatures, key=lambda name: (name != DEFAULT_SIGNATURE, name))
     return {
-        name: try_signature(servable.signatures[name], servable.natures[name], _run_of(servable, name), clock)
+        name: try_signature(servable.signatures[name], servable.natures[name], partial(_runner, servable, name), clock)
         if clock() < ends
         else Profile("the start would have taken too long", _quick_by_looks(servable.natures[name]))
         for name in names
     }
 
 
-def _run_of(servable: Servable, name: str) -> Run:
-    return (
-        partial(servable.run_once, name, SLOW_SECONDS) if servable.natures[name].loops else partial(servable.run, name)
-    )
+def _runner(servable: Servable, name: str) -> Run:
+    """The default signature as later requests run it, any other apart, since it may never be called."""
+    nature = servable.natures[name]
+    if name == DEFAULT_SIGNATURE and not nature.loops:
+        return partial(servable.run, name)
+    return servable.runner(name, LOOP_SECONDS if nature.loops else TRIAL_SECONDS)
 
 
-def try_signature(signature: Signature, nature: Nature, run: Run, clock: Callable[[], float]) -> Profile:
-    """Try a signature by calling `run` with made-up rows."""
+def try_signature(
+    signature: Signature, nature: Nature, runner: Callable[[], Run], clock: Callable[[], float]
+) -> Profile:
+    """Try a signature by calling what `runner` makes with made-up rows."""
     quick = _quick_by_looks(nature)
     obstacle = obstacle_by_looks(signature, nature)
     if obstacle:
         return Profile(obstacle, quick)
     rows = {name: made_up_rows(spec, ROWS) for name, spec in signature.inputs.items()}
     try:
-        if _seconds(run, _row(rows, 0), 1, clock) > SLOW_SECONDS:
+        run = runner()
+        if _seconds(run, _row(rows, 0), 2, clock) > SLOW_SECONDS:
             return Profile("a row takes too long to be tried", quick=False)
         together = run(rows)
         alone = [run(_row(rows, number)) for number in range(ROWS)]

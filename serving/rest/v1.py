@@ -21,7 +21,7 @@ from serving import inference
 from serving.errors import InvalidArgument, MethodNotAllowed, NotFound
 from serving.inference import Inference, ModelChoice
 from serving.models.lifecycle import Handle, VersionStatus
-from serving.models.servable import Signature
+from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
 from serving.rest.body import read_body
 from serving.rest.http import json_answer, malformed, raw_path, trace
@@ -167,9 +167,7 @@ def _choice(match: re.Match[str]) -> ModelChoice:
 def _predict_signature(handle: Handle, name: str) -> Signature:
     signature = inference.find_signature(handle, name)
     if signature is None:
-        raise InvalidArgument(
-            f'Serving signature name: "{name or inference.DEFAULT_SIGNATURE}" not found in signature def'
-        )
+        raise InvalidArgument(f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def')
     return signature
 
 
@@ -199,7 +197,7 @@ def _examples(document: Any) -> tuple[str, list[Any]]:
 def _example_signature(handle: Handle, name: str, check: Callable[[Signature], None]) -> Signature:
     signature = inference.find_signature(handle, name)
     if signature is None:
-        raise InvalidArgument(f"No signature was found with the name: {name or inference.DEFAULT_SIGNATURE}")
+        raise InvalidArgument(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
     check(signature)
     return signature
 

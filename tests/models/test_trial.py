@@ -30,7 +30,7 @@ def clock_of(seconds: float) -> Callable[[], float]:
 
 
 def trial(run: Run, nature: Nature = PURE, seconds: float = 0.01, its: Signature | None = None) -> Profile:
-    return try_signature(its or signature(), nature, run, clock_of(seconds))
+    return try_signature(its or signature(), nature, lambda: run, clock_of(seconds))
 
 
 def double(inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -97,7 +97,7 @@ def test_a_short_run_is_quick(seconds: float, quick: bool) -> None:
     assert trial(double, seconds=seconds).quick is quick
 
 
-def test_a_slow_signature_is_run_once_only() -> None:
+def test_a_slow_signature_is_not_tried_further() -> None:
     runs: list[int] = []
 
     def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -105,7 +105,7 @@ def test_a_slow_signature_is_run_once_only() -> None:
         return double(inputs)
 
     assert trial(run, seconds=10).obstacle == "a row takes too long to be tried"
-    assert runs == [1]
+    assert runs == [1, 1]
 
 
 @pytest.mark.parametrize("shape", [None, (None, None), (None, 2, None)])
@@ -160,7 +160,7 @@ class TestOfSavedModels:
 
     def profiles(self, factory: Callable[[Path], None], path: Path, **clock: Any) -> dict[str, Profile]:
         factory(path / "1")
-        servable = Servable(path / "1", session_config(choose_device([], 0), 1), 0.3)
+        servable = Servable(path / "1", session_config(choose_device([], 0), 1), 30.0)
         try:
             return try_signatures(servable, **clock)
         finally:
