@@ -15,7 +15,7 @@ help: ## list the targets
 install: .venv/.installed ## make .venv and install what the server needs
 
 run: .venv/.installed ## serve the models in ./model on http://127.0.0.1:5000
-	@exec $(BIN)/gunicorn wsgi:app
+	@exec $(BIN)/python -m serving serve
 
 test: .venv/.installed-dev ## run the tests
 	$(BIN)/python -m pytest

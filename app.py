@@ -25,8 +25,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     manager = ModelManager(make_source(settings), Loader(settings), settings.model_poll_seconds, board.publish)
     inference = Inference(manager, board, settings.request_timeout_seconds)
     services.callback(access_log.close if access_log else lambda: None)
-    services.callback(board.close)
     services.callback(manager.close)
+    services.callback(board.close)
 
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False

@@ -4,16 +4,16 @@ The parent imports TensorFlow, so that workers start fast and share its memory, 
 loaded in each worker, after the fork.
 """
 
+import atexit
 import gc
 import os
-import shutil
 import sys
 from typing import Any
 
 from serving import boot, logs
 from serving.errors import SettingsError
 
-_own_runtime_dir = "SERVING_RUNTIME_DIR" not in os.environ
+atexit.register(boot.remove_runtime_dir, os.environ)  # a start that is refused later ends there too
 try:
     settings = boot.prepare(os.environ)
 except SettingsError as error:
@@ -33,6 +33,7 @@ control_socket_disable = True
 def on_starting(server: Any) -> None:
     """Refuse to start where the port is taken, before anything else is done."""
     logs.configure(settings.log_format)
+    boot.own_runtime_dir(os.environ)
     if "GUNICORN_FD" not in os.environ and "LISTEN_FDS" not in os.environ:
         for address in server.cfg.address:
             if isinstance(address, tuple):
@@ -77,10 +78,8 @@ def child_exit(server: Any, worker: Any) -> None:
     """Forget what a worker that has ended had to say of itself."""
     from prometheus_client.multiprocess import mark_process_dead
 
+    from serving.worker import forget
+
     mark_process_dead(worker.pid)
-
-
-def on_exit(server: Any) -> None:
-    """Remove what the workers shared."""
-    if _own_runtime_dir and settings.runtime_dir is not None:
-        shutil.rmtree(settings.runtime_dir, ignore_errors=True)
+    forget(worker.index)
+    boot.forget_worker(settings, worker.pid)

@@ -38,12 +38,12 @@ def _bentoml(python: str) -> Server:
 
 def _mlserver(python: str) -> Server:
     command = (python, "mlserver_app.py", "{port}", "{scratch}/mlserver")
-    return Server("MLServer", command, {"json": dialects.columns()}, _MODELS, "/v2/health/ready")
+    return Server("MLServer", command, {"json": dialects.columns()}, _MODELS, "/v2/models/{model}/ready")
 
 
 def _triton(python: str) -> Server:
     ask = {"json": dialects.columns(scalars_in_lists=True), "binary": dialects.binary(scalars_in_lists=True)}
-    return Server("Triton", (python, "triton_app.py", "{port}"), ask, _MODELS, "/v2/health/ready")
+    return Server("Triton", (python, "triton_app.py", "{port}"), ask, _MODELS, "/v2/models/{model}/ready")
 
 
 PEERS: dict[str, Callable[[str], Server]] = {

@@ -6,6 +6,7 @@ hand. The others are in bench/peers.py.
 
 import http.client
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,6 +43,7 @@ class Server:
     """How it is asked, by encoding: json, gzip, binary."""
     environment: Mapping[str, str] = field(default_factory=dict)
     ready: str = "/ready"
+    """What answers 200 when it is ready; asked for each model where {model} stands in it."""
     folder: Path = APPS
     answers: bool = True
     """Whether its answers are those of a model."""
@@ -107,7 +109,8 @@ def handwritten() -> list[Server]:
 
 def start(server: Server, port: int, models: Path, scratch: Path) -> Running:
     """Start a server on a port with a directory of models; NotMeasured when it does not get ready."""
-    scratch.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
     values = {"port": port, "models": models, "scratch": scratch}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SERVING_", "PROMETHEUS_"))}
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONWARNINGS": "ignore"}
@@ -125,15 +128,16 @@ def start(server: Server, port: int, models: Path, scratch: Path) -> Running:
         )
     running = Running(server, process, port, 0.0, log)
     try:
-        _wait_until_ready(running, began)
+        for path in dict.fromkeys(server.ready.format(model=model.name) for model in models.iterdir()):
+            _wait_until_ready(running, path, began)
     except BaseException:
         running.stop()
         raise
     return Running(server, process, port, time.perf_counter() - began, log)
 
 
-def _wait_until_ready(running: Running, began: float) -> None:
-    while not _is_ready(running.port, running.server.ready):
+def _wait_until_ready(running: Running, path: str, began: float) -> None:
+    while not is_ok(running.port, path):
         if running.process.poll() is not None:
             raise NotMeasured(f"it ended at start: {_last_line(running.log)}")
         if time.perf_counter() - began > START_SECONDS:
@@ -141,7 +145,8 @@ def _wait_until_ready(running: Running, began: float) -> None:
         time.sleep(0.02)
 
 
-def _is_ready(port: int, path: str) -> bool:
+def is_ok(port: int, path: str) -> bool:
+    """Whether a server answers 200 to a GET."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path)
@@ -150,11 +155,6 @@ def _is_ready(port: int, path: str) -> bool:
         return False
     finally:
         connection.close()
-
-
-def has_binary(port: int) -> bool:
-    """Whether a server of ours speaks the open inference protocol."""
-    return _is_ready(port, "/v2")
 
 
 def _last_line(log: Path) -> str:

@@ -18,29 +18,59 @@ from serving.models.source import wanted
 from serving.settings import Settings, environ_name
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+OWNER_VARIABLE = "_SERVING_RUNTIME_DIR_OWNER"
+"""The process that made the directory that the workers share, and is to remove it; not set where it was given."""
 _GPU_DEVICES = ("nvidia[0-9]*", "dxg")
 
 
 def prepare(environ: MutableMapping[str, str]) -> Settings:
     """The settings with what was left to choose chosen; noted in `environ`, where the workers find it.
 
-    Called again, when gunicorn reads its configuration anew, it changes nothing. SettingsError when the server cannot
-    start with what it was given.
+    Called again, when gunicorn reads its configuration anew, it changes nothing; in a new parent that gunicorn has
+    started beside the old one it makes a directory of its own. SettingsError when the server cannot start with what it
+    was given.
     """
+    if environ.get(OWNER_VARIABLE, str(os.getpid())) != str(os.getpid()):
+        for variable in (OWNER_VARIABLE, METRICS_VARIABLE, environ_name("runtime_dir")):
+            environ.pop(variable, None)
     settings = Settings.from_environ(environ)
     if settings.metrics_dir is not None and environ.get(METRICS_VARIABLE) == str(settings.metrics_dir):
         return settings
     plan = capacity.plan(
         capacity.this_machine(count_gpus()), wanted_bytes(settings), settings.workers, settings.threads
     )
-    runtime_dir = settings.runtime_dir or Path(tempfile.mkdtemp(prefix="serving-"))
+    runtime_dir = settings.runtime_dir or _make_runtime_dir(environ)
     settings = replace(settings, workers=plan.workers, threads=plan.threads, runtime_dir=runtime_dir)
-    _empty(settings.metrics_dir)
-    _empty(settings.workers_dir)
+    try:
+        _empty(settings.metrics_dir)
+        _empty(settings.workers_dir)
+    except OSError as error:
+        raise SettingsError(
+            f"{environ_name('runtime_dir')}={str(runtime_dir)!r} cannot be used: {error.strerror}"
+        ) from None
     for field in ("workers", "threads", "runtime_dir"):
         environ[environ_name(field)] = str(getattr(settings, field))
     environ[METRICS_VARIABLE] = str(settings.metrics_dir)
     return settings
+
+
+def own_runtime_dir(environ: MutableMapping[str, str]) -> None:
+    """Note that this process, which may be a child of the one that made it, is to remove what the workers share."""
+    if OWNER_VARIABLE in environ:
+        environ[OWNER_VARIABLE] = str(os.getpid())
+
+
+def remove_runtime_dir(environ: MutableMapping[str, str]) -> None:
+    """Remove what the workers shared, if this process is the one to do so. Twice is safe."""
+    if environ.get(OWNER_VARIABLE) == str(os.getpid()):
+        shutil.rmtree(environ[environ_name("runtime_dir")], ignore_errors=True)
+
+
+def forget_worker(settings: Settings, pid: int) -> None:
+    """Remove what a worker that has ended had told the others."""
+    if settings.workers_dir is not None:
+        for suffix in (".json", ".new"):
+            (settings.workers_dir / f"{pid}{suffix}").unlink(missing_ok=True)
 
 
 def wanted_bytes(settings: Settings) -> int:
@@ -72,14 +102,31 @@ def check_address(host: str, port: int) -> None:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
         raise SettingsError(
-            f"cannot listen on {host} port {port} ({os.strerror(error.errno) if error.errno else error}): "
-            "stop what uses it, or set PORT or HOST to another"
+            f"cannot listen on {host} port {port} ({_reason(error)}): stop what uses it, or set PORT or HOST to another"
         ) from None
 
 
 def worker_index(taken: set[int]) -> int:
     """The lowest number that no running worker has."""
     return next(number for number in range(len(taken) + 1) if number not in taken)
+
+
+def _reason(error: OSError) -> str:
+    """Why, in the words of the system or of name resolution, without those that the socket module adds."""
+    return (error.strerror or str(error)).partition(" (while attempting")[0]
+
+
+def _make_runtime_dir(environ: MutableMapping[str, str]) -> Path:
+    try:
+        made = tempfile.mkdtemp(prefix="serving-")
+    except OSError as error:
+        raise SettingsError(
+            f"no directory can be made for what the workers share ({error.strerror}): "
+            f"set {environ_name('runtime_dir')} or TMPDIR to one that can be written"
+        ) from None
+    environ[environ_name("runtime_dir")] = made
+    environ[OWNER_VARIABLE] = str(os.getpid())
+    return Path(made)
 
 
 def _empty(directory: Path | None) -> None:

@@ -4,7 +4,9 @@ Small models want a worker a core, each with one TensorFlow thread, so that they
 own copy of the models, so memory may allow fewer; a GPU wants one.
 """
 
+import math
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,10 @@ MODEL_FACTOR = 3
 THREADS = 8
 """Request threads of a worker: enough to read from slow callers while others are computed."""
 
-_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_CGROUP = Path("/sys/fs/cgroup")
+_MEMORY_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
+_CPU_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
+"""Where the two versions of cgroup have their limits; a CPU quota is microseconds of every so many, or max, or -1."""
 
 
 @dataclass(frozen=True)
@@ -48,25 +53,46 @@ def tensorflow_threads(machine: Machine, workers: int) -> int:
     return max(1, machine.cores // max(1, workers))
 
 
-def this_machine(gpus: int = 0) -> Machine:
+def this_machine(gpus: int = 0, cgroup: Path = _CGROUP) -> Machine:
     """The cores and the memory that this process may use."""
-    return Machine(len(os.sched_getaffinity(0)), min(_physical_memory(), _cgroup_memory()), gpus)
+    cores = min(len(os.sched_getaffinity(0)), _cgroup_cores(cgroup))
+    return Machine(cores, min(_physical_memory(), _cgroup_memory(cgroup)), gpus)
 
 
 def directory_bytes(directory: Path) -> int:
-    """The size of all files below a directory."""
-    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+    """The size of all files below a directory; what vanishes meanwhile or cannot be looked at counts nothing."""
+    return sum(_file_bytes(Path(place, name)) for place, _, names in os.walk(directory) for name in names)
+
+
+def _file_bytes(file: Path) -> int:
+    try:
+        status = file.stat()
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _physical_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _cgroup_memory() -> int:
+def _cgroup_memory(cgroup: Path) -> int:
     """The memory limit of the container, or one that never counts."""
-    for file in _CGROUP_LIMITS:
+    for name in _MEMORY_LIMITS:
         try:
-            return int(file.read_text())
+            return int((cgroup / name).read_text())
         except (OSError, ValueError):  # no such file, or "max"
             continue
+    return 1 << 62
+
+
+def _cgroup_cores(cgroup: Path) -> int:
+    """The cores that the container's CPU time is worth, rounded up, or a number that never counts."""
+    for names in _CPU_QUOTAS:
+        try:
+            quota, period = map(int, " ".join((cgroup / name).read_text() for name in names).split())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        if quota > 0 and period > 0:
+            return math.ceil(quota / period)
     return 1 << 62

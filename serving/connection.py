@@ -23,6 +23,10 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 MEBI = 1024 * 1024
+LINGER_SECONDS = 2.0
+"""How long a refused client may go on sending: were the connection closed at once, it might never see the answer."""
+LINGER_BYTES = 64 * MEBI
+"""How much it may send meanwhile: four of the largest bodies that are taken unless SERVING_MAX_BODY_BYTES is set."""
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -55,6 +59,9 @@ class Front(Protocol):
     def answer(self, request: "Request", connection: "Connection") -> None:
         """Have the request answered, now or later, by a call of `connection.send`."""
 
+    def note_refusal(self, request: "Request", status: HTTPStatus) -> str:
+        """Count and log an answer that the application does not give, and return the id that it shall carry."""
+
     def opened(self, connection: "Connection") -> None: ...
 
     def closed(self, connection: "Connection") -> None: ...
@@ -77,7 +84,7 @@ class Request:
     method: str = ""
     version: str = "1.1"
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    body: list[bytes] = field(default_factory=list)
+    body: io.BytesIO = field(default_factory=io.BytesIO)
     body_bytes: int = 0
     keep_alive: bool = True
 
@@ -98,6 +105,9 @@ class Connection(asyncio.Protocol):
         self._answering = False
         self._advancing = False
         self._unsent = False
+        self._continue_is_due = False
+        self._lingering = False
+        self._dropped_bytes = 0
         self._transport: asyncio.Transport
         self.peer = ""
         self.deadline = 0.0
@@ -119,10 +129,16 @@ class Connection(asyncio.Protocol):
         if self._answering:  # a client that does not wait for answers: it waits until this one is sent
             self._held_back.append(data)
             self._transport.pause_reading()
+        elif self._lingering:
+            self._dropped_bytes += len(data)
+            if self._dropped_bytes > LINGER_BYTES:
+                self.close()
         elif self._refused is None:
             self._feed(data)
 
     def eof_received(self) -> bool:
+        if self._lingering:
+            return False
         if self._answering:
             return True  # it has no more to say, but listens
         if not self.is_idle:
@@ -153,22 +169,30 @@ class Connection(asyncio.Protocol):
         request, limits = self._request, self._limits
         request.method = self._parser.get_method().decode("ascii")
         request.version = self._parser.get_http_version()
+        if request.method == "CONNECT":
+            raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "This server is no proxy")
+        if self._parser.should_upgrade():
+            return  # see `_parse`
         self._in_head = False
         length = next((int(value) for name, value in request.headers if name == b"content-length"), 0)
         if length > limits.body_bytes:
             raise _too_large(limits)
         self.deadline = time.monotonic() + limits.transfer_seconds(length or limits.body_bytes)
-        if (b"expect", b"100-continue") in request.headers:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._continue_is_due = any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in request.headers
+        )
 
     def on_body(self, data: bytes) -> None:
         request = self._request
-        request.body.append(data)
+        request.body.write(data)
         request.body_bytes += len(data)
         if request.body_bytes > self._limits.body_bytes:
             raise _too_large(self._limits)
 
     def on_message_complete(self) -> None:
+        if self._parser.should_upgrade():
+            return
+        self._continue_is_due = False
         self._request.keep_alive = self._parser.should_keep_alive()
         self._complete.append(self._request)
         self._request = Request()
@@ -183,7 +207,7 @@ class Connection(asyncio.Protocol):
             return
         self._transport.write(answer)
         if not keep_alive:
-            self._transport.close()
+            self.close()
             return
         wait = self._limits.transfer_seconds(len(answer)) if self._unsent else self._limits.idle_seconds
         self.deadline = time.monotonic() + wait
@@ -193,10 +217,10 @@ class Connection(asyncio.Protocol):
         """End the connection, whose deadline has passed: an answer in the making has its deadline elsewhere."""
         if self._answering:
             return
-        if self._unsent:
+        if self._unsent or self._transport.is_closing():
             self._transport.abort()
-        elif self.is_idle:
-            self._transport.close()
+        elif self.is_idle or self._lingering:
+            self.close()
         else:
             self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time"))
             self._advance()
@@ -207,8 +231,11 @@ class Connection(asyncio.Protocol):
         return self._in_head and not (self._answering or self._complete or self._head_bytes)
 
     def close(self) -> None:
-        """End the connection once what has been written is sent."""
-        self._transport.close()
+        """End the connection once what has been written is sent; the client has the time of a body to read it."""
+        if not self._transport.is_closing():
+            unsent = self._transport.get_write_buffer_size()
+            self.deadline = time.monotonic() + self._limits.transfer_seconds(unsent)
+            self._transport.close()
 
     def _feed(self, data: bytes) -> None:
         if self._in_head:
@@ -216,15 +243,30 @@ class Connection(asyncio.Protocol):
                 self.deadline = time.monotonic() + self._limits.head_seconds
             self._head_bytes += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # it may be ignored, but what follows is not HTTP
-            self._complete[-1].keep_alive = False
+            self._parse(data)
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._refuse(cause if isinstance(cause, Refused) else _malformed(error))
         if self._in_head and self._head_bytes > self._limits.head_bytes:
             self._refuse(Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large"))
         self._advance()
+
+    def _parse(self, data: bytes) -> None:
+        """Parse a piece of input. A request to change the protocol is declined, as it may be, by not seeing it.
+
+        The parser takes what follows such a head for the other protocol, so it gets the head again without the wish.
+        """
+        rest = memoryview(data)
+        while rest:
+            try:
+                self._parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+                head = _head_without_upgrade(self._request)
+                self._request = Request()
+                self._parser = httptools.HttpRequestParser(self)
+                self._parser.feed_data(head)
 
     def _refuse(self, refused: Refused) -> None:
         self._refused = self._refused or refused
@@ -239,8 +281,8 @@ class Connection(asyncio.Protocol):
                 self._answering = True
                 self._front.answer(self._complete.popleft(), self)
             elif self._refused is not None:
-                self._transport.write(refusal(self._refused))
-                self._transport.close()
+                self._answer_refused(self._refused)
+                break
             elif self._held_back:
                 data, self._held_back = b"".join(self._held_back), []
                 self._transport.resume_reading()
@@ -248,8 +290,22 @@ class Connection(asyncio.Protocol):
                 self._feed(data)
                 return
             else:
+                if self._continue_is_due:
+                    self._continue_is_due = False
+                    self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 break
         self._advancing = False
+
+    def _answer_refused(self, refused: Refused) -> None:
+        """Say why, and read on for a while without looking at it, so that the client gets to read the answer."""
+        if self._lingering:
+            return
+        self._lingering, self._held_back = True, []
+        self.deadline = time.monotonic() + LINGER_SECONDS
+        self._transport.write(refusal(refused, self._front.note_refusal(self._request, refused.status)))
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._transport.resume_reading()
 
 
 # To and from WSGI.
@@ -266,14 +322,16 @@ def environ_of(request: Request, connection: Connection, base: Environ) -> Envir
         "SERVER_PROTOCOL": "HTTP/" + request.version,
         "REMOTE_ADDR": connection.peer,
         "CONTENT_LENGTH": str(request.body_bytes),
-        "wsgi.input": io.BytesIO(request.body[0] if len(request.body) == 1 else b"".join(request.body)),
+        "wsgi.input": request.body,
     }
+    request.body.seek(0)
     for name, value in request.headers:
         key = _ENVIRON_NAMES.get(name) or _environ_name(name)
         text = value.decode("latin-1")
         environ[key] = f"{environ[key]},{text}" if key in environ and key.startswith("HTTP_") else text
     environ["CONTENT_LENGTH"] = str(request.body_bytes)
-    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    for hop_by_hop in ("HTTP_TRANSFER_ENCODING", "HTTP_CONNECTION", "HTTP_UPGRADE"):
+        environ.pop(hop_by_hop, None)
     return environ
 
 
@@ -327,15 +385,21 @@ def _too_large(limits: Limits) -> Refused:
     )
 
 
+def _head_without_upgrade(request: Request) -> bytes:
+    lines = [b"%s %s HTTP/%s" % (request.method.encode(), request.target, request.version.encode())]
+    lines += [b"%s: %s" % header for header in request.headers if header[0] != b"upgrade"]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
 def _malformed(error: Exception) -> Refused:
     return Refused(HTTPStatus.BAD_REQUEST, f"The request is not valid HTTP/1.1: {error}")
 
 
-def refusal(refused: Refused) -> bytes:
+def refusal(refused: Refused, request_id: str) -> bytes:
     """The answer to a request that is refused; the connection ends with it."""
     body = json.dumps({"error": refused.message}).encode()
     head = (
         f"HTTP/1.1 {refused.status.value} {refused.status.phrase}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nDate: {_now()}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\nDate: {_now()}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

@@ -26,6 +26,8 @@ class Board(Protocol):
 
     def read(self) -> Statuses: ...
 
+    def workers(self) -> list[Statuses]: ...
+
 
 @dataclass(frozen=True)
 class ModelChoice:
@@ -116,13 +118,21 @@ class Inference:
         return {name: (its, self._manager.labels(name)) for name, its in sorted(self._board.read().items())}
 
     def unready(self) -> dict[str, str]:
-        """Why the server is not ready: a reason by the name of each model without an available version."""
+        """Why the server is not ready: a reason by the name of each model that some worker cannot answer for.
+
+        A worker that lists a model needs any one available version of it, whatever its other versions are at.
+        """
         if not self._manager.wait_until_settled(0):
             return {"": "the models are still being loaded"}
-        statuses = self._board.read()
-        if not statuses:
+        workers = self._board.workers()
+        if not any(workers):
             return {"": "no model was found"}
-        return {name: _reason(its) for name, its in statuses.items() if not _has_available(its)}
+        return {
+            name: _reason(its)
+            for statuses in workers
+            for name, its in sorted(statuses.items())
+            if not _has_available(its)
+        }
 
 
 def find_signature(handle: Handle, name: str) -> Signature | None:

@@ -9,8 +9,12 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+log = logging.getLogger(__name__)
+
 TEXT = "text"
 JSON = "json"
+MAX_WAITING = 10_000
+"""Lines that wait to be written, before more are dropped: some megabytes, and a second of many requests."""
 
 
 class Access(NamedTuple):
@@ -29,19 +33,27 @@ class Access(NamedTuple):
 class AccessLog:
     """Writes a line for each request, in a thread of its own, so that no request waits for the log.
 
-    `add` may be called from any thread. `close` writes what is left; twice is safe.
+    `add` may be called from any thread. `close` writes what is left; twice is safe. Lines that cannot be written are
+    lost: that is said once when it begins, and how many they were when writing works again.
     """
 
     def __init__(self, form: str, write: Callable[[str], object] = sys.stdout.write) -> None:
         self._format = _as_json if form == JSON else _as_text
         self._write = write
         self._entries: queue.SimpleQueue[Access | None] = queue.SimpleQueue()
+        self._dropped = 0  # by `add`; only ever grows, and threads that add at once may count one too few
+        self._unwritten = 0
+        self._reported = 0
+        self._is_broken = False
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
     def add(self, entry: Access) -> None:
-        """Have a line written soon."""
-        self._entries.put(entry)
+        """Have a line written soon, unless too many wait already."""
+        if self._entries.qsize() < MAX_WAITING:
+            self._entries.put(entry)
+        else:
+            self._dropped += 1
 
     def close(self) -> None:
         """Write what is waiting and stop."""
@@ -53,10 +65,25 @@ class AccessLog:
             lines = [self._format(entry)]
             while not self._entries.empty() and (entry := self._entries.get()) is not None:
                 lines.append(self._format(entry))
-            self._write("".join(lines))
-            sys.stdout.flush()
+            self._write_out(lines)
             if entry is None:
                 return
+
+    def _write_out(self, lines: list[str]) -> None:
+        try:
+            self._write("".join(lines))
+            sys.stdout.flush()
+        except (OSError, ValueError) as error:  # full, or closed
+            self._unwritten += len(lines)
+            if not self._is_broken:
+                log.error("the lines for requests cannot be written and are lost: %s", error)
+            self._is_broken = True
+            return
+        self._is_broken = False
+        lost = self._dropped + self._unwritten - self._reported
+        if lost:
+            self._reported += lost
+            log.warning("lines for requests can be written again; %d were lost", lost)
 
 
 def configure(form: str) -> None:

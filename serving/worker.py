@@ -12,10 +12,11 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from queue import SimpleQueue
 from typing import cast
 
 import uvloop
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 IsQuick = Callable[[str, bytes, int], bool]
 """Whether a request may be answered in the event loop: its method, target and size of body."""
 
+NoteRefusal = Callable[[str, str, str, int], str]
+"""Records an answer given without the application (method, path, id sent, status); returns the id it shall carry."""
+
 MAX_WORKERS = 1024
 TICK_SECONDS = 0.5
 """How often deadlines are looked at."""
@@ -47,9 +51,19 @@ LINGER_SECONDS = 2.0
 """How long idle connections of a stopping worker stay open, for a request that may be on its way."""
 YIELD_SECONDS = 0.002
 """How long a worker with more connections than another leaves a new one to that other."""
+PAUSE_SECONDS = 0.1
+"""How long a worker that has all the connections it can have accepts no more."""
 
+_NO_WORKER = -1
 _connections = memoryview(mmap.mmap(-1, 4 * MAX_WORKERS)).cast("i")
-"""Open connections of every worker by its number; memory that all workers share."""
+"""Open connections of every worker that accepts any, by its number; memory that all workers share."""
+for _index in range(MAX_WORKERS):
+    _connections[_index] = _NO_WORKER
+
+
+def forget(index: int) -> None:
+    """Have no worker wait for the one of this number, which has ended; called in the parent."""
+    _connections[index % MAX_WORKERS] = _NO_WORKER
 
 
 class LoopWorker(Worker):  # type: ignore[misc]
@@ -68,15 +82,18 @@ class _Front:
         self._worker = worker
         self._application = cast(Application, worker.wsgi)
         self._is_quick: IsQuick = worker.wsgi.extensions["is_quick"]
+        self._note_refusal: NoteRefusal = worker.wsgi.extensions["note_refusal"]
         self._index = settings.worker_index % MAX_WORKERS
-        self._siblings = range(min(max(settings.workers, self._index + 1), MAX_WORKERS))
+        # During a reload there are twice as many workers or more; the new ones get the next numbers.
+        self._siblings = range(min(max(4 * settings.workers, self._index + 1), MAX_WORKERS))
         self._open: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pool = ThreadPoolExecutor(settings.threads or 8, thread_name_prefix="request")
+        self._threads = _Threads(settings.threads or 8)
         self._tls = ssl_context(worker.cfg) if worker.cfg.is_ssl else None
         self._stopping = asyncio.Event()
         self._draining = False
         self._at_once = False
+        self._accept_fails = False
         self._base: Environ = {
             "SCRIPT_NAME": "",
             "SERVER_NAME": settings.host,
@@ -96,39 +113,49 @@ class _Front:
         self._loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         for at_once in (signal.SIGINT, signal.SIGQUIT):
             self._loop.add_signal_handler(at_once, self._stop_at_once)
-        _connections[self._index] = 0
+        if not self._worker.alive:  # told to stop while the models were loading
+            return
         listeners = [listener.sock for listener in self._worker.sockets]
+        self._count()
         for listener in listeners:
             listener.setblocking(False)
-            self._loop.add_reader(listener.fileno(), self._accept, listener)
-        while not self._stopping.is_set() and self._worker.ppid == os.getppid():
+            self._listen(listener)
+        while self._worker.alive and not self._stopping.is_set() and self._worker.ppid == os.getppid():
             await self._tick()
+        self._stopping.set()
+        self._draining = True
+        self._count()
         for listener in listeners:
             self._loop.remove_reader(listener.fileno())
         if not self._at_once:
-            await self._drain()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+            await self._drain(listeners)
 
     # What the connections call.
 
     def opened(self, connection: Connection) -> None:
         self._open.add(connection)
-        _connections[self._index] = len(self._open)
+        self._count()
 
     def closed(self, connection: Connection) -> None:
         self._open.discard(connection)
-        _connections[self._index] = len(self._open)
+        self._count()
 
     def answer(self, request: Request, connection: Connection) -> None:
         """Have a request answered: here when it is quick, else in a thread."""
         if self._is_quick(request.method, request.target, request.body_bytes):
             connection.send(*self._answer(request, connection))
         else:
-            self._pool.submit(self._answer_later, request, connection)
+            self._threads.submit(lambda: self._answer_later(request, connection))
+
+    def note_refusal(self, request: Request, status: HTTPStatus) -> str:
+        path = request.target[: self.limits.target_bytes].partition(b"?")[0].decode("latin-1")
+        sent_id = next((value for name, value in request.headers if name == b"x-request-id"), b"")
+        return self._note_refusal(request.method, path, sent_id.decode("latin-1"), status.value)
 
     def _answer_later(self, request: Request, connection: Connection) -> None:
         answer, keep_alive = self._answer(request, connection)
-        self._loop.call_soon_threadsafe(connection.send, answer, keep_alive)
+        with contextlib.suppress(RuntimeError):  # the loop has ended without waiting for this answer
+            self._loop.call_soon_threadsafe(connection.send, answer, keep_alive)
 
     def _answer(self, request: Request, connection: Connection) -> tuple[bytes, bool]:
         keep_alive = request.keep_alive and not self._draining
@@ -136,32 +163,63 @@ class _Front:
             return call(self._application, environ_of(request, connection, self._base), keep_alive), keep_alive
         except Exception:
             log.exception("the application failed")
-            return refusal(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed on this request")), False
+            refused = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed on this request")
+            return refusal(refused, self.note_refusal(request, refused.status)), False
 
     # Accepting, the clock, the end.
 
+    def _count(self) -> None:
+        _connections[self._index] = _NO_WORKER if self._draining else len(self._open)
+
+    def _listen(self, listener: socket.socket) -> None:
+        if not self._stopping.is_set():
+            self._loop.add_reader(listener.fileno(), self._accept, listener)
+
     def _accept(self, listener: socket.socket) -> None:
         """Take one connection, unless a sibling has fewer: then leave it to that one for a moment."""
-        if len(self._open) > min(_connections[index] for index in self._siblings):
-            self._loop.remove_reader(listener.fileno())
-            self._loop.call_later(YIELD_SECONDS, self._accept_now, listener)
+        counts = (_connections[index] for index in self._siblings)
+        if self._is_full:
+            self._pause(listener, PAUSE_SECONDS, self._listen)
+        elif len(self._open) > min(count for count in counts if count != _NO_WORKER):
+            self._pause(listener, YIELD_SECONDS, self._accept_now)
         else:
-            self._accept_now(listener)
+            self._take(listener)
 
     def _accept_now(self, listener: socket.socket) -> None:
-        if self._stopping.is_set():
-            return
-        self._loop.add_reader(listener.fileno(), self._accept, listener)
+        if not self._stopping.is_set():
+            self._listen(listener)
+            self._take(listener)
+
+    def _pause(self, listener: socket.socket, seconds: float, then: Callable[[socket.socket], None]) -> None:
+        self._loop.remove_reader(listener.fileno())
+        self._loop.call_later(seconds, then, listener)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._open) + len(self._tasks) >= int(self._worker.cfg.worker_connections)
+
+    def _take(self, listener: socket.socket) -> bool:
+        """Accept one connection; False when there is none, or none can be had."""
         try:
             client, _ = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
+        except ConnectionAbortedError:
+            return True
+        except BlockingIOError:
+            return False
+        except OSError as error:  # no file descriptor is left, or no memory: both may come back
+            if not self._accept_fails:
+                log.error("cannot accept connections: %s", error)
+            self._accept_fails = True
+            self._pause(listener, PAUSE_SECONDS, self._listen)
+            return False
+        self._accept_fails = False
         client.setblocking(False)
         if client.family != socket.AF_UNIX:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made = self._loop.create_task(self._serve_client(client))
         self._tasks.add(made)
         made.add_done_callback(self._tasks.discard)
+        return True
 
     async def _serve_client(self, client: socket.socket) -> None:
         handshake = {"ssl_handshake_timeout": self.limits.head_seconds} if self._tls else {}
@@ -173,21 +231,43 @@ class _Front:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)
         self._worker.notify()
+        self._expire()
+
+    def _expire(self) -> None:
         now = time.monotonic()
         for connection in [connection for connection in self._open if connection.deadline < now]:
             connection.expire()
 
-    async def _drain(self) -> None:
-        """Answer what has begun and what still arrives on open connections, and close each as it falls idle."""
-        self._draining = True
+    async def _drain(self, listeners: list[socket.socket]) -> None:
+        """Answer what has begun or waits to be accepted and what still arrives; close connections as they fall idle."""
         started = time.monotonic()
-        while self._open and time.monotonic() < started + self._worker.cfg.graceful_timeout:
+        for listener in listeners:
+            while not self._is_full and self._take(listener):
+                pass
+        while (self._open or self._tasks) and time.monotonic() < started + self._worker.cfg.graceful_timeout:
             if time.monotonic() > started + LINGER_SECONDS:
                 for connection in [connection for connection in self._open if connection.is_idle]:
                     connection.close()
             self._worker.notify()
+            self._expire()
             await asyncio.sleep(0.02)
 
     def _stop_at_once(self) -> None:
         self._at_once = True
         self._stopping.set()
+
+
+class _Threads:
+    """Threads that call what they are given. Unlike those of an executor, none is waited for when the process ends."""
+
+    def __init__(self, count: int) -> None:
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        for number in range(count):
+            threading.Thread(target=self._run, name=f"request_{number}", daemon=True).start()
+
+    def submit(self, call: Callable[[], None]) -> None:
+        self._calls.put(call)
+
+    def _run(self) -> None:
+        while True:
+            self._calls.get()()

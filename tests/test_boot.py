@@ -1,11 +1,23 @@
 """What is settled before the workers start."""
 
+import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from serving.boot import METRICS_VARIABLE, check_address, prepare, wanted_bytes, worker_index
+from serving.boot import (
+    METRICS_VARIABLE,
+    OWNER_VARIABLE,
+    check_address,
+    forget_worker,
+    own_runtime_dir,
+    prepare,
+    remove_runtime_dir,
+    wanted_bytes,
+    worker_index,
+)
 from serving.errors import SettingsError
 from serving.settings import Settings
 
@@ -62,6 +74,86 @@ def test_a_config_file_that_does_not_parse_stops_the_start(environ: dict[str, st
 def test_a_taken_port_is_an_error_that_names_the_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SettingsError, match="set PORT"):
         check_address("127.0.0.1", taken.getsockname()[1])
+
+
+def test_a_host_that_has_no_address_is_an_error_that_says_so() -> None:
+    with pytest.raises(SettingsError, match=r"cannot listen on nowhere\.invalid port 5000 \((?!Unknown error)"):
+        check_address("nowhere.invalid", 5000)
+
+
+@pytest.fixture
+def made(environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a directory for the workers is made, since none is given."""
+    del environ["SERVING_RUNTIME_DIR"]
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return tmp_path / "tmp"
+
+
+def test_a_directory_that_was_made_is_removed_by_the_process_that_made_it(environ: dict[str, str], made: Path) -> None:
+    prepare(environ)
+    prepare(environ)  # as at SIGHUP
+    assert len(list(made.iterdir())) == 1
+    remove_runtime_dir(environ)
+    remove_runtime_dir(environ)
+    assert list(made.iterdir()) == []
+
+
+def test_a_directory_that_another_process_made_is_left_to_it(environ: dict[str, str], made: Path) -> None:
+    prepare(environ)
+    environ[OWNER_VARIABLE] = str(os.getppid())
+    remove_runtime_dir(environ)
+    assert len(list(made.iterdir())) == 1
+    own_runtime_dir(environ)  # as where gunicorn has put itself in the background since
+    remove_runtime_dir(environ)
+    assert list(made.iterdir()) == []
+
+
+def test_a_new_parent_beside_the_old_one_makes_a_directory_of_its_own(environ: dict[str, str], made: Path) -> None:
+    old = prepare(environ)
+    environ[OWNER_VARIABLE] = str(os.getppid())
+    new = prepare(environ)
+    assert new.runtime_dir != old.runtime_dir
+    remove_runtime_dir(environ)
+    assert list(made.iterdir()) == [old.runtime_dir]
+
+
+def test_a_directory_that_was_given_is_not_removed(environ: dict[str, str], tmp_path: Path) -> None:
+    prepare(environ)
+    own_runtime_dir(environ)
+    remove_runtime_dir(environ)
+    assert (tmp_path / "run").is_dir()
+
+
+def test_a_refused_start_makes_no_directory(environ: dict[str, str], made: Path) -> None:
+    environ["SERVING_MODEL_DIR"] = "/nowhere/models"
+    with pytest.raises(SettingsError):
+        prepare(environ)
+    assert list(made.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_used_stops_the_start(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(SettingsError, match=r"SERVING_RUNTIME_DIR='.*run' cannot be used: Not a directory"):
+        prepare(environ)
+
+
+def test_where_no_directory_can_be_made_the_start_stops(
+    environ: dict[str, str], made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(made / "nowhere"))
+    with pytest.raises(SettingsError, match=r"no directory can be made .* \(No such file or directory\)"):
+        prepare(environ)
+
+
+def test_what_a_dead_worker_said_is_removed(environ: dict[str, str]) -> None:
+    settings = prepare(environ)
+    assert settings.workers_dir is not None
+    for name in ("12.json", "12.new", "123.json"):
+        (settings.workers_dir / name).touch()
+    forget_worker(settings, 12)
+    forget_worker(settings, 12)
+    assert [file.name for file in settings.workers_dir.iterdir()] == ["123.json"]
 
 
 def test_a_worker_gets_the_lowest_free_number() -> None:

@@ -2,11 +2,22 @@
 
 import asyncio
 import json
+import time
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 
-from serving.connection import Connection, Limits, Request, call, environ_of
+from serving.connection import (
+    LINGER_BYTES,
+    LINGER_SECONDS,
+    MEBI,
+    Connection,
+    Limits,
+    Request,
+    call,
+    environ_of,
+)
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
@@ -21,6 +32,8 @@ class FakeTransport(asyncio.Transport):
         self.closed = False
         self.aborted = False
         self.reading = True
+        self.half_closed = False
+        self.unsent = 0
 
     def write(self, data: Any) -> None:
         self.written += data
@@ -33,6 +46,15 @@ class FakeTransport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closed
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.half_closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -50,6 +72,7 @@ class FakeFront:
         self.requests: list[Request] = []
         self.waiting: list[tuple[Request, Connection]] = []
         self.open = 0
+        self.refusals: list[tuple[str, bytes, int]] = []
 
     def answer(self, request: Request, connection: Connection) -> None:
         self.requests.append(request)
@@ -59,10 +82,14 @@ class FakeFront:
             self.waiting.append((request, connection))
 
     def send(self, request: Request, connection: Connection) -> None:
-        connection.send(b"<%s %s>" % (request.target, b"".join(request.body)), request.keep_alive)
+        connection.send(b"<%s %s>" % (request.target, request.body.getvalue()), request.keep_alive)
 
     def send_waiting(self) -> None:
         self.send(*self.waiting.pop(0))
+
+    def note_refusal(self, request: Request, status: HTTPStatus) -> str:
+        self.refusals.append((request.method, request.target, status.value))
+        return "the-id"
 
     def opened(self, connection: Connection) -> None:
         self.open += 1
@@ -88,8 +115,9 @@ def status_of(transport: FakeTransport) -> int:
     """The status of a refusal, which must be JSON and end the connection."""
     head, _, body = transport.written.partition(b"\r\n\r\n")
     assert b"Content-Type: application/json" in head
+    assert b"X-Request-Id: the-id" in head
     assert json.loads(body)["error"]
-    assert transport.closed
+    assert transport.half_closed
     return int(head.split()[1])
 
 
@@ -134,7 +162,6 @@ class TestRequests:
         [
             b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
             b"GET / HTTP/1.0\r\n\r\n",
-            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
         ],
     )
     def test_a_connection_that_cannot_go_on_is_closed_after_the_answer(self, request_bytes: bytes) -> None:
@@ -149,6 +176,44 @@ class TestRequests:
         assert transport.written == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.data_received(b"hello")
         assert transport.written.endswith(b"</p hello>")
+
+    def test_asking_first_is_recognised_in_any_case(self) -> None:
+        head = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\n"
+        assert answer_to(head).written == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+    def test_a_client_that_sent_its_body_anyway_is_not_told_to(self) -> None:
+        head = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        assert answer_to(head + b"hello").written == b"</p hello>"
+
+    def test_a_client_is_told_to_send_its_body_after_earlier_requests_are_answered(self) -> None:
+        head = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        front = FakeFront(at_once=False)
+        connection, transport = connect(front)
+        connection.data_received(GET + head)
+        assert transport.written == b""
+        front.send_waiting()
+        assert transport.written == b"</healthz >HTTP/1.1 100 Continue\r\n\r\n"
+
+    @pytest.mark.parametrize("piece_bytes", [1, 7, 1000])
+    @pytest.mark.parametrize(
+        "framed", [b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+    )
+    def test_the_wish_for_another_protocol_is_not_heard(self, framed: bytes, piece_bytes: int) -> None:
+        head = b"POST /p HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        data = head + b"HTTP2-Settings: AAMAAABk\r\n" + framed + POST
+        connection, transport = connect(FakeFront())
+        for start in range(0, len(data), piece_bytes):
+            connection.data_received(data[start : start + piece_bytes])
+        assert transport.written == b"</p hello>" * 2
+        assert not transport.closed
+
+    def test_many_wishes_for_another_protocol_at_once_are_not_heard(self) -> None:
+        upgrade = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        assert answer_to(upgrade * 2000).written == b"</ >" * 2000
+
+    def test_a_body_of_many_small_chunks_is_put_together(self) -> None:
+        head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert answer_to(head + b"1\r\nx\r\n" * 5000 + b"0\r\n\r\n").written == b"</p %s>" % (b"x" * 5000)
 
     def test_connections_are_counted(self) -> None:
         front = FakeFront()
@@ -180,7 +245,7 @@ class TestRefusals:
         assert transport.written == b""
         front.send_waiting()
         assert transport.written.startswith(b"</healthz >HTTP/1.1 400 ")
-        assert transport.closed
+        assert transport.half_closed
 
     @pytest.mark.parametrize(("size", "status"), [(9, None), (10, None), (11, 414)])
     def test_the_target_has_a_limit(self, size: int, status: int | None) -> None:
@@ -210,6 +275,46 @@ class TestRefusals:
         head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         transport = answer_to(head + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", body_bytes=limit)
         assert transport.written == b"</p hello>" if status is None else status_of(transport) == status
+
+    def test_tunnels_are_refused(self) -> None:
+        assert status_of(answer_to(b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\nother")) == 405
+
+    def test_what_is_refused_is_noted(self) -> None:
+        front = FakeFront(body_bytes=4)
+        connection, _ = connect(front)
+        connection.data_received(POST)
+        assert front.refusals == [("POST", b"/p", 413)]
+
+    def test_a_refused_client_may_go_on_sending_for_a_while(self) -> None:
+        connection, transport = connect(FakeFront(body_bytes=4))
+        connection.data_received(POST)
+        answer = transport.written
+        connection.data_received(b"x" * 1000 + GET)
+        assert transport.written == answer
+        assert not transport.closed
+        assert connection.deadline <= time.monotonic() + LINGER_SECONDS
+        connection.expire()
+        assert transport.closed
+
+    def test_a_refused_client_that_was_held_back_is_read_on(self) -> None:
+        front = FakeFront(at_once=False)
+        connection, transport = connect(front)
+        connection.data_received(GET + b"nonsense\r\n\r\n")
+        connection.data_received(b"more")
+        front.send_waiting()
+        assert transport.reading
+
+    def test_a_refused_client_cannot_send_without_end(self) -> None:
+        connection, transport = connect(FakeFront(body_bytes=4))
+        connection.data_received(POST)
+        for _ in range(LINGER_BYTES // MEBI + 1):
+            connection.data_received(bytes(MEBI))
+        assert transport.closed
+
+    def test_a_refused_client_that_ends_is_let_go(self) -> None:
+        connection, _ = connect(FakeFront(body_bytes=4))
+        connection.data_received(POST)
+        assert not connection.eof_received()
 
     def test_a_request_cut_short_is_refused(self) -> None:
         front = FakeFront()
@@ -250,6 +355,25 @@ class TestDeadlines:
         connection.expire()
         assert transport.aborted
 
+    def test_the_last_answer_gets_its_time_and_no_more(self) -> None:
+        connection, transport = connect(FakeFront(body_seconds=20.0))
+        transport.unsent = 5 * MEBI
+        connection.pause_writing()
+        connection.data_received(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert transport.closed
+        assert 24 < connection.deadline - time.monotonic() <= 25
+        connection.resume_writing()
+        assert not transport.aborted
+        connection.expire()
+        assert transport.aborted
+
+    def test_closing_again_gives_no_more_time(self) -> None:
+        connection, _ = connect(FakeFront())
+        connection.close()
+        deadline = connection.deadline
+        connection.close()
+        assert connection.deadline == deadline
+
     def test_dripping_does_not_move_the_deadline(self) -> None:
         connection, _ = connect(FakeFront())
         connection.data_received(b"G")
@@ -279,6 +403,12 @@ class TestWsgi:
         assert environ["HTTP_X_TWO"] == "1,2"
         assert environ["REMOTE_ADDR"] == "127.0.0.1"
         assert environ["wsgi.input"].read() == b"hello"
+
+    def test_what_is_between_the_client_and_the_server_only_is_not_handed_on(self) -> None:
+        environ = self.environ(
+            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nKeep: 1\r\n\r\n"
+        )
+        assert {key for key in environ if key.startswith("HTTP_")} == {"HTTP_HOST", "HTTP_KEEP"}
 
     def test_a_header_with_an_underscore_cannot_pass_for_another(self) -> None:
         assert "HTTP_X_REQUEST_ID" not in self.environ(b"GET / HTTP/1.1\r\nHost: x\r\nX_Request_Id: forged\r\n\r\n")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 
 import pytest
 
@@ -47,6 +48,64 @@ def test_closing_twice_is_safe() -> None:
     log = AccessLog("text", lambda line: None)
     log.close()
     log.close()
+
+
+class Output:
+    """Standard output that can be full; it takes lines only while it is open, and says when it was asked to."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.lines = 0
+        self.asked = threading.Semaphore(0)
+        self.open = threading.Event()
+        self.open.set()
+
+    def __call__(self, text: str) -> None:
+        self.asked.release()
+        self.open.wait(10)
+        if self.error is not None:
+            raise self.error
+        self.lines += text.count("\n")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("I/O operation on closed file")])
+def test_lines_that_cannot_be_written_are_lost_and_that_is_said_once(
+    error: Exception, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("serving"), "propagate", True)
+    output = Output(error)
+    log = AccessLog("text", output)
+    for _ in range(2):
+        log.add(ENTRY)
+        assert output.asked.acquire(timeout=10)
+    output.open.clear()
+    log.add(ENTRY)
+    assert output.asked.acquire(timeout=10)  # so the second is over
+    output.error = None
+    output.open.set()
+    log.close()
+    assert output.lines == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the lines for requests cannot be written and are lost: {error}",
+        "lines for requests can be written again; 2 were lost",
+    ]
+
+
+def test_no_more_lines_wait_than_memory_is_meant_for(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("serving"), "propagate", True)
+    output = Output()
+    output.open.clear()
+    log = AccessLog("text", output)
+    log.add(ENTRY)
+    assert output.asked.acquire(timeout=10)
+    for _ in range(logs.MAX_WAITING + 5):
+        log.add(ENTRY)
+    output.open.set()
+    log.close()
+    assert output.lines == 1 + logs.MAX_WAITING
+    assert caplog.records[-1].getMessage() == "lines for requests can be written again; 5 were lost"
 
 
 def test_server_lines_can_be_json_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -165,6 +165,21 @@ class TestStartAndStop:
             server.stop()
         assert not list((tmp_path / "tmp").glob("serving-*"))
 
+    def test_a_new_configuration_keeps_what_the_workers_share_until_the_end(self, models: Path, tmp_path: Path) -> None:
+        (tmp_path / "tmp").mkdir()
+        settings: dict[str, Any] = {"SERVING_MODEL_DIR": models, "WEB_CONCURRENCY": 1, "TMPDIR": tmp_path / "tmp"}
+        command = [sys.executable, "-m", "serving", "serve"]
+        with serving(tmp_path / "log", command, **settings) as server:
+            (shared,) = (tmp_path / "tmp").glob("serving-*")
+            (before,) = server.workers()
+            server.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: server.workers() not in ([], [before]) and before not in server.workers(), "a new worker")
+            (after,) = server.workers()
+            wait_for(lambda: [file.name for file in (shared / "workers").iterdir()] == [f"{after}.json"], "its file")
+            wait_for(server.is_ready, "the new worker serves")
+            server.stop()
+        assert not list((tmp_path / "tmp").glob("serving-*"))
+
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
@@ -172,6 +187,7 @@ class TestStartAndStop:
             ({"SERVING_MODELS": "/models"}, "Error: SERVING_MODELS is not a setting; did you mean"),
             ({"SERVING_THREADS": "many"}, "Error: SERVING_THREADS='many' cannot be used"),
             ({"SERVING_MODEL_CONFIG_FILE": "/nowhere/c"}, "Error: /nowhere/c: cannot be read"),
+            ({"SERVING_RUNTIME_DIR": "/dev/null"}, "Error: SERVING_RUNTIME_DIR='/dev/null' cannot be used"),
         ],
     )
     def test_it_refuses_to_start_with_one_line(self, settings: dict[str, str], message: str) -> None:
@@ -180,13 +196,14 @@ class TestStartAndStop:
         (line,) = ended.stderr.splitlines()
         assert line.startswith(message)
 
-    def test_it_refuses_a_taken_port_with_one_line(self) -> None:
+    def test_it_refuses_a_taken_port_with_one_line(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            ended = refused({"PORT": str(port)})
+            ended = refused({"PORT": str(port), "TMPDIR": str(tmp_path)})
         assert ended.returncode != 0
         (line,) = [line for line in ended.stderr.splitlines() if "INFO" not in line]
         assert line.startswith(f"Error: cannot listen on 127.0.0.1 port {port} (Address already in use)")
+        assert not list(tmp_path.glob("serving-*"))
 
     def test_a_config_file_that_breaks_later_does_not_stop_new_workers(self, models: Path, tmp_path: Path) -> None:
         config = tmp_path / "models.config"

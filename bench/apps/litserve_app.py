@@ -18,7 +18,10 @@ class Api(litserve.LitAPI):
     def batch(self, inputs):
         return inputs
 
-    def predict(self, requests):
+    def predict(self, one):
+        return self.many([one])[0]
+
+    def many(self, requests):
         answers = [None] * len(requests)
         for model in {model for model, _ in requests}:
             mine = [place for place, (its, _) in enumerate(requests) if its == model]
@@ -38,7 +41,7 @@ class Api(litserve.LitAPI):
 
 if __name__ == "__main__":
     server = litserve.LitServer(
-        Api(max_batch_size=MAX_BATCH, batch_timeout=0.001),
+        Api(),
         accelerator="cpu",
         workers_per_device=restored.PROCESSES,
         timeout=False,

@@ -3,19 +3,31 @@
 Every worker loads its own copies. Each writes its statuses to a file of its own in a directory that all share, and
 reads those of the others, so that any worker can say what the server as a whole has available.
 
-    {"half": [[2, "AVAILABLE", "OK", ""], [1, "END", "OK", ""]]}
+    {"settled": true, "models": {"half": [[2, "AVAILABLE", "OK", ""], [1, "END", "OK", ""]]}}
+
+A worker takes connections from when it has settled: when each of its models has a version that was tried, or none to
+come. Until then it does not count beside those that have.
 """
 
 import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from serving import metrics
 from serving.models.lifecycle import State, Statuses, VersionStatus
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """What one worker says of itself."""
+
+    statuses: Statuses
+    settled: bool
 
 
 class StatusBoard:
@@ -26,33 +38,42 @@ class StatusBoard:
 
     def __init__(self, directory: Path | None) -> None:
         self._file = None if directory is None else directory / f"{os.getpid()}.json"
-        self._own: Statuses | None = None
+        self._own: _Worker | None = None
+        self._closed = False
 
     def publish(self, statuses: Statuses) -> None:
         """Make the statuses of this process known to the others."""
-        self._own = statuses
+        settled = (self._own is not None and self._own.settled) or all(_is_tried(its) for its in statuses.values())
+        own = self._own = _Worker(statuses, settled)
         metrics.show_model_states(
             {(name, status.version): status.state for name, its in statuses.items() for status in its}
         )
-        if self._file is not None:
+        if self._file is not None and not self._closed:
             draft = self._file.with_suffix(".new")
             try:
-                draft.write_text(_as_text(statuses), encoding="utf-8")
+                draft.write_text(_as_text(own), encoding="utf-8")
                 draft.replace(self._file)
             except OSError as error:  # models load all the same
                 log.error("the other workers cannot be told which models are loaded: %s", error)
 
     def read(self) -> Statuses:
         """The statuses of all workers, merged: a version is available when it is in each of them."""
+        return merge(self.workers())
+
+    def workers(self) -> list[Statuses]:
+        """The statuses of each worker that has settled, this one first; of all of them while none has."""
         own = [] if self._own is None else [self._own]
-        return merge([*own, *self._others()])
+        workers = [*own, *self._others()]
+        settled = [worker.statuses for worker in workers if worker.settled]
+        return settled or [worker.statuses for worker in workers]
 
     def close(self) -> None:
-        """Take back what this process published. Twice is safe."""
+        """Take back what this process published; what it publishes later the others do not see. Twice is safe."""
+        self._closed = True
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
-    def _others(self) -> Iterator[Statuses]:
+    def _others(self) -> Iterator[_Worker]:
         if self._file is None:
             return
         for file in self._file.parent.glob("*.json"):
@@ -90,25 +111,32 @@ def _merge_version(statuses: list[VersionStatus], workers: int) -> VersionStatus
     return VersionStatus(statuses[0].version, State.LOADING)
 
 
-def _as_text(statuses: Statuses) -> str:
-    return json.dumps(
-        {
-            name: [(its.version, its.state, its.error_code, its.error_message) for its in versions]
-            for name, versions in statuses.items()
-        }
-    )
+def _is_tried(statuses: tuple[VersionStatus, ...]) -> bool:
+    """Whether a version of a model is available or failed, or none is to come."""
+    states = {status.state for status in statuses}
+    return states.isdisjoint({State.START, State.LOADING}) or not states.isdisjoint({State.AVAILABLE, State.END})
 
 
-def _from_text(text: str) -> Statuses:
-    """The statuses that a text holds; ValueError when it does not hold any."""
+def _as_text(worker: _Worker) -> str:
+    models = {
+        name: [(its.version, its.state, its.error_code, its.error_message) for its in versions]
+        for name, versions in worker.statuses.items()
+    }
+    return json.dumps({"settled": worker.settled, "models": models})
+
+
+def _from_text(text: str) -> _Worker:
+    """What a worker says in a text; ValueError when it says nothing of the kind."""
     try:
-        return {
+        said = json.loads(text)
+        statuses = {
             name: tuple(
                 VersionStatus(int(version), State(state), code, message) for version, state, code, message in rows
             )
-            for name, rows in json.loads(text).items()
+            for name, rows in said["models"].items()
         }
-    except (AttributeError, TypeError) as error:
+        return _Worker(statuses, bool(said["settled"]))
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"not the statuses of a worker: {error}") from error
 
 

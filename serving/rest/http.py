@@ -27,6 +27,7 @@ COMPRESS_FROM_BYTES = 4096
 
 _MALFORMED = "Malformed request: "
 _SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
+_EXPOSED = "X-Model-Version, X-Request-Id"
 _ORIGIN = re.compile(r"https?://")
 _UPSTREAM_PATH = re.compile(r"(?i)/v1/")
 
@@ -70,13 +71,13 @@ def attach(app: Flask, settings: Settings, access_log: AccessLog | None) -> None
 
     @app.before_request
     def note_start() -> Response | None:
-        sent_id = request.environ.get("HTTP_X_REQUEST_ID", "")
-        request_id = sent_id if _SANE_ID.fullmatch(sent_id) else os.urandom(16).hex()
-        g.trace = Trace(time.perf_counter(), request_id)
+        g.trace = Trace(time.perf_counter(), _request_id(request.environ.get("HTTP_X_REQUEST_ID", "")))
         return _preflight() if request.method == "OPTIONS" else None
 
     @app.errorhandler(Exception)
     def answer_error(error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.code not in (None, 404, 405):
+            return json_answer(_error_body(error.description or error.name), error.code)
         return _error_answer(_as_serving_error(error), settings.upstream_status)
 
     @app.after_request
@@ -86,24 +87,30 @@ def attach(app: Flask, settings: Settings, access_log: AccessLog | None) -> None
         if settings.cors_origins:
             _allow_origin(response, settings.cors_origins)
         _compress(response)
+        record(notes, request.method, raw_path(), response.status_code)
+        return response
+
+    def record(notes: Trace, method: str, path: str, status: int) -> None:
         seconds = time.perf_counter() - notes.started
-        count, latency = metrics.request_metrics(notes.model, notes.version, notes.method, response.status_code)
+        count, latency = metrics.request_metrics(notes.model, notes.version, notes.method, status)
         count.inc()
         latency.observe(seconds)
         if access_log is not None:
-            access_log.add(
-                Access(
-                    time.time(),
-                    request.method,
-                    raw_path(),
-                    notes.model,
-                    notes.version,
-                    response.status_code,
-                    seconds * 1000,
-                    notes.request_id,
-                )
-            )
-        return response
+            model, version = notes.model, notes.version
+            access_log.add(Access(time.time(), method, path, model, version, status, seconds * 1000, notes.request_id))
+
+    def note_refusal(method: str, path: str, sent_id: str, status: int) -> str:
+        """Record an answer that the server gives without the app, and return the id that it shall carry."""
+        notes = Trace(time.perf_counter(), _request_id(sent_id))
+        record(notes, method or "-", path or "-", status)
+        return notes.request_id
+
+    app.extensions["note_refusal"] = note_refusal
+
+
+def _request_id(sent: str) -> str:
+    """The id that the caller sent, if it is sane, else a new one."""
+    return sent if _SANE_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
 def _preflight() -> Response:
@@ -148,6 +155,7 @@ def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Allow-Methods"] = "POST, GET"
         response.headers["Access-Control-Allow-Headers"] = "Content-Type"
+        response.headers["Access-Control-Expose-Headers"] = _EXPOSED
     if "*" not in origins:
         response.vary.add("Origin")
 

@@ -84,6 +84,11 @@ def dead() -> int:
     return process.pid
 
 
+def said(models: str, settled: bool = True) -> str:
+    """What a worker says of its models."""
+    return f'{{"settled": {json.dumps(settled)}, "models": {models}}}'
+
+
 class TestStatusBoard:
     def test_without_a_directory_it_knows_its_own(self) -> None:
         board = StatusBoard(None)
@@ -112,20 +117,69 @@ print(StatusBoard(Path(sys.argv[1])).read())
         board = StatusBoard(tmp_path)
         board.publish({"half": (AVAILABLE,)})
 
-        (tmp_path / f"{living}.json").write_text('{"half": [[1, "LOADING", "OK", ""]], "digits": []}')
+        (tmp_path / f"{living}.json").write_text(said('{"half": [[1, "LOADING", "OK", ""]], "digits": []}'))
 
         assert board.read() == {"half": (VersionStatus(1, State.LOADING),), "digits": ()}
 
     def test_before_it_published_anything_it_knows_only_the_others(self, tmp_path: Path, living: int) -> None:
-        (tmp_path / f"{living}.json").write_text('{"half": [[1, "AVAILABLE", "OK", ""]]}')
+        (tmp_path / f"{living}.json").write_text(said('{"half": [[1, "AVAILABLE", "OK", ""]]}'))
 
         assert StatusBoard(tmp_path).read() == {"half": (AVAILABLE,)}
+
+    def test_a_worker_that_has_not_settled_does_not_count_beside_one_that_has(
+        self, tmp_path: Path, living: int
+    ) -> None:
+        board = StatusBoard(tmp_path)
+        (tmp_path / f"{living}.json").write_text(said('{"half": [[1, "LOADING", "OK", ""]]}', settled=False))
+
+        board.publish({"half": (VersionStatus(1, State.START),)})
+        assert board.read() == {"half": (VersionStatus(1, State.LOADING),)}
+
+        board.publish({"half": (AVAILABLE,)})
+        assert board.read() == {"half": (AVAILABLE,)}
+
+    @pytest.mark.parametrize(
+        ("statuses", "settled"),
+        [
+            ({}, True),
+            ({"half": ()}, True),
+            ({"half": (AVAILABLE,)}, True),
+            ({"half": (VersionStatus(2, State.LOADING), AVAILABLE)}, True),
+            ({"half": (VersionStatus(2, State.START), FAILED)}, True),
+            ({"half": (VersionStatus(1, State.START),)}, False),
+            ({"half": (VersionStatus(1, State.LOADING),)}, False),
+            ({"half": (AVAILABLE,), "digits": (VersionStatus(1, State.LOADING),)}, False),
+        ],
+    )
+    def test_a_worker_has_settled_when_each_model_has_been_tried(
+        self, tmp_path: Path, statuses: Statuses, settled: bool
+    ) -> None:
+        StatusBoard(tmp_path).publish(statuses)
+
+        (file,) = tmp_path.iterdir()
+        assert json.loads(file.read_text())["settled"] is settled
+
+    def test_a_worker_that_has_settled_stays_so_when_a_model_comes_later(self, tmp_path: Path) -> None:
+        board = StatusBoard(tmp_path)
+        board.publish({"half": (AVAILABLE,)})
+        board.publish({"half": (AVAILABLE,), "digits": (VersionStatus(1, State.LOADING),)})
+
+        (file,) = tmp_path.iterdir()
+        assert json.loads(file.read_text())["settled"] is True
+
+    def test_what_a_closed_board_publishes_the_others_do_not_see(self, tmp_path: Path) -> None:
+        board = StatusBoard(tmp_path)
+        board.publish({"half": (AVAILABLE,)})
+        board.close()
+        board.publish({"half": (VersionStatus(1, State.UNLOADING),)})
+
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_worker_that_died_does_not_count(self, tmp_path: Path, dead: int) -> None:
         board = StatusBoard(tmp_path)
         board.publish({"half": (AVAILABLE,)})
 
-        (tmp_path / f"{dead}.json").write_text('{"half": [[1, "LOADING", "OK", ""]]}')
+        (tmp_path / f"{dead}.json").write_text(said('{"half": [[1, "LOADING", "OK", ""]]}'))
 
         assert board.read() == {"half": (AVAILABLE,)}
 
@@ -137,12 +191,15 @@ print(StatusBoard(Path(sys.argv[1])).read())
             b"\xff\xfe",
             b"[]",
             b"null",
-            b'{"half": 1}',
-            b'{"half": [1]}',
-            b'{"half": [[1, "LOADING"]]}',
-            b'{"half": [["one", "LOADING", "OK", ""]]}',
-            b'{"half": [[1, "SLEEPING", "OK", ""]]}',
-            b'{"half": [[null, "LOADING", "OK", ""]]}',
+            b"{}",
+            b'{"models": {}}',
+            b'{"settled": true, "models": null}',
+            b'{"settled": true, "models": {"half": 1}}',
+            b'{"settled": true, "models": {"half": [1]}}',
+            b'{"settled": true, "models": {"half": [[1, "LOADING"]]}}',
+            b'{"settled": true, "models": {"half": [["one", "LOADING", "OK", ""]]}}',
+            b'{"settled": true, "models": {"half": [[1, "SLEEPING", "OK", ""]]}}',
+            b'{"settled": true, "models": {"half": [[null, "LOADING", "OK", ""]]}}',
         ],
     )
     def test_a_file_that_makes_no_sense_does_not_count(self, tmp_path: Path, living: int, content: bytes) -> None:
@@ -158,7 +215,7 @@ print(StatusBoard(Path(sys.argv[1])).read())
         board = StatusBoard(tmp_path)
         board.publish({"half": (AVAILABLE,)})
 
-        (tmp_path / name).write_text('{"half": [[1, "LOADING", "OK", ""]]}')
+        (tmp_path / name).write_text(said('{"half": [[1, "LOADING", "OK", ""]]}'))
 
         assert board.read() == {"half": (AVAILABLE,)}
 
@@ -169,8 +226,8 @@ print(StatusBoard(Path(sys.argv[1])).read())
         with file.open() as before:
             board.publish({"half": (AVAILABLE,)})
 
-            assert json.load(before) == {"half": [[1, "LOADING", "OK", ""]]}
-        assert json.loads(file.read_text()) == {"half": [[1, "AVAILABLE", "OK", ""]]}
+            assert json.load(before)["models"] == {"half": [[1, "LOADING", "OK", ""]]}
+        assert json.loads(file.read_text())["models"] == {"half": [[1, "AVAILABLE", "OK", ""]]}
         assert list(tmp_path.iterdir()) == [file]
 
     def test_where_it_cannot_write_it_says_so_and_knows_its_own(

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse, create_environ
 from werkzeug.wrappers import Request
 
 from app import create_app
+from serving import metrics
 from serving.inference import Inference
 from serving.models.loader import Loader
 from serving.settings import Settings
@@ -305,6 +306,11 @@ def test_every_page_may_where_all_may(open_to_all: FlaskClient, headers: dict[st
         assert cors(response) == ["*", "POST, GET", "Content-Type"]
 
 
+def test_a_page_that_may_call_may_read_what_the_headers_say(open_to_all: FlaskClient) -> None:
+    headers = open_to_all.post(PREDICT, data=ROW, headers=PAGE).headers
+    assert headers["Access-Control-Expose-Headers"] == "X-Model-Version, X-Request-Id"
+
+
 @pytest.mark.parametrize("origin", ["https://app.example", "http://localhost:8080"])
 def test_a_listed_page_may_and_the_answer_is_for_it_alone(open_to_some: FlaskClient, origin: str) -> None:
     response = open_to_some.post(PREDICT, data=ROW, headers={"Origin": origin})
@@ -382,6 +388,32 @@ def test_a_name_that_is_too_long_is_cut_in_the_error(client: FlaskClient) -> Non
     response = client.post(f"/v1/models/{'%01' * 2000}:predict", data=ROW)
     assert error(response, 404).startswith("Servable not found for request: Latest(\x01\x01")
     assert len(response.data) <= 4096
+
+
+def test_a_websocket_is_the_clients_mistake(limited: FlaskClient) -> None:
+    upgrade = {"HTTP_UPGRADE": "websocket", "HTTP_CONNECTION": "Upgrade"}
+    assert error(limited.get("/healthz", environ_overrides=upgrade), 400)
+
+
+def test_a_refusal_of_the_server_is_logged_and_counted_and_gets_an_id(
+    half_plus_two: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count, _ = metrics.request_metrics("", "", "", 408)
+    with serve(model_dir=half_plus_two, access_log=True) as client:
+        note_refusal = client.application.extensions["note_refusal"]
+        before = value_of(count)
+        assert note_refusal("POST", "/v1/p", "abc-1", 408) == "abc-1"
+        assert len(note_refusal("", "", "not sane", 408)) == 32
+        assert value_of(count) == before + 2
+    log = capsys.readouterr().out
+    assert " 408 POST /v1/p " in log
+    assert "id=abc-1" in log
+    assert " 408 - - " in log
+
+
+def value_of(count: Any) -> float:
+    (metric,) = count.collect()
+    return float(metric.samples[0].value)
 
 
 def test_a_fault_of_the_server_is_500_without_its_details(

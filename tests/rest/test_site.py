@@ -1,8 +1,11 @@
 """Health, readiness and metrics."""
 
+import json
+import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,50 @@ def test_a_server_without_any_model_is_not_ready(tmp_path: Path) -> None:
         assert response.status_code == 503
         assert response.json is not None
         assert response.json["models"]
+
+
+@contextmanager
+def beside(worker: dict[str, Any], settled: bool, models: Path, shared: Path) -> Iterator[FlaskClient]:
+    """A client of a server one of whose workers, another than the one that answers, has these models."""
+    (shared / "workers").mkdir(parents=True)
+    said = json.dumps({"settled": settled, "models": worker})
+    (shared / "workers" / f"{os.getppid()}.json").write_text(said)
+    with serve(model_dir=models, runtime_dir=shared) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("worker", "settled"),
+    [
+        ({"model": [[2, "AVAILABLE", "OK", ""], [1, "UNLOADING", "OK", ""]]}, True),
+        ({"model": [[2, "LOADING", "OK", ""], [1, "AVAILABLE", "OK", ""]]}, True),
+        ({}, True),
+        ({"model": [[1, "LOADING", "OK", ""]]}, False),
+        ({}, False),
+    ],
+)
+def test_workers_at_different_versions_or_not_yet_serving_leave_the_server_ready(
+    half_plus_two: Path, tmp_path: Path, worker: dict[str, Any], settled: bool
+) -> None:
+    with beside(worker, settled, half_plus_two, tmp_path / "shared") as client:
+        assert result(client.get("/readyz")) == {"status": "ready"}
+
+
+def test_a_worker_that_serves_without_a_model_keeps_the_server_from_being_ready(
+    half_plus_two: Path, tmp_path: Path
+) -> None:
+    worker = {"model": [[1, "END", "DATA_LOSS", "saved_model.pb is damaged"]]}
+    with beside(worker, True, half_plus_two, tmp_path / "shared") as client:
+        response = client.get("/readyz")
+        assert response.status_code == 503
+        assert response.json is not None
+        assert response.json["models"] == {"model": "version 1 is END: saved_model.pb is damaged"}
+
+
+def test_the_status_leaves_out_a_worker_that_has_not_settled(half_plus_two: Path, tmp_path: Path) -> None:
+    with beside({"model": [[1, "LOADING", "OK", ""]]}, False, half_plus_two, tmp_path / "shared") as client:
+        (status,) = result(client.get("/v1/models/model"))["model_version_status"]
+        assert status["state"] == "AVAILABLE"
 
 
 # Metrics.

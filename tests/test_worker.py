@@ -1,0 +1,207 @@
+"""The worker under gunicorn, with an application that takes no time to load."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.worker import YIELD_SECONDS
+from tests.server import ROOT, Server, environment, free_port, serving, wait_for
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+GRACEFUL_SECONDS = 8
+
+CONFIG = f"""
+import os
+import time
+
+bind = "127.0.0.1:" + os.environ["PORT"]
+worker_class = "serving.worker.LoopWorker"
+control_socket_disable = True
+graceful_timeout = {GRACEFUL_SECONDS}
+workers = 1
+worker_connections = 20
+indexes = iter(range(1000))
+
+def pre_fork(server, worker):
+    worker.index = next(indexes)
+
+def post_fork(server, worker):
+    os.environ["SERVING_WORKER_INDEX"] = str(worker.index)
+
+def post_worker_init(worker):
+    while worker.alive and os.environ.get("LOADING") and not time.sleep(0.02):
+        open(os.environ["LOADING"], "w").close()
+
+def child_exit(server, worker):
+    from serving.worker import forget
+    forget(worker.index)
+"""
+
+APP = """
+import os
+import resource
+import time
+
+noted = []
+
+def app(environ, start_response):
+    path, argument = environ["PATH_INFO"], environ["QUERY_STRING"]
+    if path == "/fails":
+        raise RuntimeError("on purpose")
+    if path in ("/slow", "/blocks"):
+        print(path, flush=True)
+        time.sleep(float(argument))
+    if path == "/files":
+        limit = len(os.listdir("/proc/self/fd")) + int(argument)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [repr(noted).encode()]
+
+def note_refusal(method, path, sent_id, status):
+    noted.append((method, path, sent_id, status))
+    return sent_id or "new"
+
+app.extensions = {
+    "is_quick": lambda method, target, size: not target.startswith(b"/slow"),
+    "note_refusal": note_refusal,
+}
+"""
+
+
+def command(folder: Path) -> list[str]:
+    (folder / "conf.py").write_text(CONFIG)
+    (folder / "plain.py").write_text(APP)
+    return [sys.executable, "-m", "gunicorn", "-c", str(folder / "conf.py"), "--pythonpath", str(folder), "plain:app"]
+
+
+@contextlib.contextmanager
+def plain(folder: Path) -> Iterator[Server]:
+    with serving(folder / "log", command(folder), SERVING_WORKERS=1) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """For tests that leave it as it was."""
+    with plain(tmp_path_factory.mktemp("plain")) as server:
+        yield server
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=20)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+class TestAnswers:
+    def test_a_client_that_sends_a_body_too_large_reads_why(self, server: Server) -> None:
+        size = 30 << 20
+        with connect(server) as connection:
+            connection.sendall(
+                b"POST /p HTTP/1.1\r\nHost: x\r\nX-Request-Id: large\r\nContent-Length: %d\r\n\r\n" % size
+            )
+            connection.sendall(bytes(size))
+            answer = read_all(connection)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b"X-Request-Id: large\r\n" in answer
+        assert "error" in json.loads(answer.partition(b"\r\n\r\n")[2])
+        assert b"('POST', '/p', 'large', 413)" in server.ask("GET", "/").body
+
+    def test_a_failure_of_the_application_carries_the_id_of_the_request(self, server: Server) -> None:
+        answer = server.ask("GET", "/fails?x=1", X_Request_Id="fail")
+        assert answer.status == 500
+        assert answer.headers["x-request-id"] == "fail"
+        assert b"('GET', '/fails', 'fail', 500)" in server.ask("GET", "/").body
+
+
+class TestAccepting:
+    def test_a_full_worker_accepts_again_when_a_connection_ends(self, server: Server) -> None:
+        with contextlib.ExitStack() as connections:
+            others = [connections.enter_context(connect(server)) for _ in range(20)]
+            waiting = connections.enter_context(connect(server))
+            waiting.sendall(GET)
+            assert not select.select([waiting], [], [], 0.5)[0]
+            others[0].close()
+            assert waiting.recv(100).startswith(b"HTTP/1.1 200 ")
+
+    def test_a_worker_without_file_descriptors_says_so_once_and_accepts_again(self, server: Server) -> None:
+        with contextlib.ExitStack() as connections:
+            control = connections.enter_context(contextlib.closing(server.client()))
+            control.get("/files?2")
+            others = [connections.enter_context(connect(server)) for _ in range(5)]
+            for other in others:
+                other.sendall(GET)
+            assert not select.select([others[-1]], [], [], 0.5)[0]
+            control.get("/files?2000")
+            for other in others:
+                assert other.recv(100).startswith(b"HTTP/1.1 200 ")
+        assert server.log.read_text().count("cannot accept connections: [Errno 24]") == 1
+
+    def test_nobody_waits_for_a_worker_that_was_killed(self, server: Server) -> None:
+        def seconds() -> float:
+            started = time.perf_counter()
+            assert server.ask("GET", "/").status == 200
+            return time.perf_counter() - started
+
+        before = server.workers()
+        os.kill(before[0], signal.SIGKILL)
+        wait_for(lambda: server.workers() not in ([], before), "a new worker")
+        with connect(server) as connection:
+            connection.sendall(GET)
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+            assert min(seconds() for _ in range(50)) < YIELD_SECONDS / 2
+
+
+class TestStopping:
+    """Each ends well before gunicorn's parent would kill the worker, GRACEFUL_SECONDS after the signal."""
+
+    def test_a_worker_that_is_told_to_stop_while_models_load_does(self, tmp_path: Path) -> None:
+        loading = tmp_path / "loading"
+        settings = environment(PORT=free_port(), SERVING_WORKERS=1, LOADING=loading)
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen(command(tmp_path), cwd=ROOT, env=settings, stdout=log, stderr=log)
+        wait_for(loading.exists, "models are loading")
+        assert seconds_to_stop(process, signal.SIGTERM) < GRACEFUL_SECONDS - 2
+
+    def test_connections_that_wait_to_be_accepted_are_answered(self, tmp_path: Path) -> None:
+        with plain(tmp_path) as server, contextlib.ExitStack() as connections:
+            connections.enter_context(connect(server)).sendall(GET.replace(b"/", b"/blocks?1", 1))
+            wait_for(lambda: "blocks" in server.log.read_text(), "the worker is busy")
+            others = [connections.enter_context(connect(server)) for _ in range(10)]
+            for other in others:
+                other.sendall(GET)
+            server.process.send_signal(signal.SIGTERM)
+            assert [other.recv(12) for other in others] == [b"HTTP/1.1 200"] * 10
+
+    def test_a_request_that_does_not_arrive_does_not_hold_up_the_end(self, tmp_path: Path) -> None:
+        with plain(tmp_path) as server, connect(server) as connection:
+            connection.sendall(GET[:-1])
+            time.sleep(0.1)
+            server.process.send_signal(signal.SIGTERM)
+            assert read_all(connection).startswith(b"HTTP/1.1 408 ")
+
+    def test_an_interrupt_does_not_wait_for_requests(self, tmp_path: Path) -> None:
+        with plain(tmp_path) as server, connect(server) as connection:
+            connection.sendall(GET.replace(b"/", b"/slow?60", 1))
+            wait_for(lambda: "slow" in server.log.read_text(), "the request has begun")
+            assert seconds_to_stop(server.process, signal.SIGINT) < GRACEFUL_SECONDS - 2
+            assert "Traceback" not in server.log.read_text()
+
+
+def seconds_to_stop(process: "subprocess.Popen[bytes]", with_signal: int) -> float:
+    started = time.monotonic()
+    process.send_signal(with_signal)
+    process.wait(timeout=60)
+    return time.monotonic() - started
