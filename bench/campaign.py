@@ -50,6 +50,7 @@ class Campaign:
             port = servers.FIRST_PORT + servers.PORTS_EACH * number
             try:
                 running[server.name] = _start(server, port, directory, self.scratch / f"server-{number}")
+                running[server.name].halt()
                 results.started[server.name] = running[server.name].start_seconds
             except (NotMeasured, OSError) as error:
                 results.not_measured[server.name] = str(error)
@@ -76,7 +77,11 @@ class Campaign:
             return measurer.limit(work)
         if running.server.name == OURS and work.encoding == "binary" and not servers.is_ok(running.port, "/v2"):
             raise NotMeasured("it has no /v2 yet")
-        return measurer.measure(running, work, _rate(work, results))
+        running.resume()
+        try:
+            return measurer.measure(running, work, _rate(work, results))
+        finally:
+            running.halt()
 
 
 def _start(server: Server, port: int, directory: Path, scratch: Path) -> Running:

@@ -1,8 +1,4 @@
-"""Start-up time, and memory of a worker that has no model, each beside the least that TensorFlow itself takes.
-
-Memory is PSS: what processes share counts once. A worker's is that of the whole tree, the parent too, divided by the
-number of workers.
-"""
+"""Start-up time, and memory of a worker that has no model, each beside the least that TensorFlow itself takes."""
 
 import subprocess
 import sys
@@ -57,11 +53,10 @@ def _bare_seconds() -> float:
 
 
 def _worker_mebi(directory: Path, scratch: Path) -> float:
-    """Memory of the tree for each worker; a server without a model is alive, and never ready."""
+    """Memory of the largest worker; a server without a model is alive, and never ready."""
     running = servers.start(replace(servers.ours(), ready="/healthz"), LAST_PORT, directory, scratch)
     try:
-        workers = len(processes.children(running.process.pid))
-        return processes.memory_bytes(processes.tree(running.process.pid)) / workers / MEBI
+        return max(processes.memory_alone(worker) for worker in processes.children(running.process.pid)) / MEBI
     finally:
         running.stop()
 
@@ -77,6 +72,6 @@ def _import_mebi() -> float:
     assert process.stdout is not None
     try:
         process.stdout.readline()
-        return processes.memory_bytes({process.pid}) / MEBI
+        return processes.memory_alone(process.pid) / MEBI
     finally:
         process.communicate()

@@ -1,6 +1,6 @@
 """The other servers, each in a virtual environment of its own, made once under bench/.envs.
 
-Each has the settings that its documentation gives for speed, and as many processes as there are cores.
+Each has those of the settings that its documentation gives for speed that were fastest when tried.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ def _fastapi(python: str) -> Server:
 
 def _litserve(python: str) -> Server:
     ask = {"json": dialects.rows_naming_model("/predict")}
-    return Server("LitServe", (python, "litserve_app.py", "{port}"), ask, _MODELS, "/health")
+    return Server("LitServe", (python, "litserve_app.py", "{port}"), ask, _MODELS, "/health", restless=True)
 
 
 def _bentoml(python: str) -> Server:
@@ -38,7 +38,8 @@ def _bentoml(python: str) -> Server:
 
 def _mlserver(python: str) -> Server:
     command = (python, "mlserver_app.py", "{port}", "{scratch}/mlserver")
-    return Server("MLServer", command, {"json": dialects.columns()}, _MODELS, "/v2/models/{model}/ready")
+    environment = _MODELS | {"BENCH_TF_THREADS": str(CORES)}
+    return Server("MLServer", command, {"json": dialects.columns()}, environment, "/v2/models/{model}/ready")
 
 
 def _triton(python: str) -> Server:

@@ -39,13 +39,27 @@ def machine_cpu_seconds() -> float:
 
 
 def memory_bytes(pids: set[int]) -> int:
-    """Memory of processes, where what several share counts once (PSS)."""
-    return sum(_pss(pid) for pid in pids)
+    """Memory of processes: what is theirs alone or shared among them counts once, and so do the files they map.
+
+    Of the files, the process counts that maps most: all map the same libraries, and what else runs on the machine and
+    maps them too (which changes PSS) changes nothing here.
+    """
+    owned = sum(_kibibytes(pid, "smaps_rollup", ("Pss_Anon:", "Pss_Shmem:")) for pid in pids)
+    mapped = max((_kibibytes(pid, "status", ("RssFile:",)) for pid in pids), default=0)
+    return (owned + mapped) * 1024
+
+
+def memory_alone(pid: int) -> int:
+    """Memory of one process as if it shared nothing, but for files: of them, as much as its parent maps, if that is
+    more, since a forked process maps each when it first needs it."""
+    parent = int(_stat(pid)[1])
+    mapped = max(_kibibytes(one, "status", ("RssFile:",)) for one in (pid, parent))
+    return (_kibibytes(pid, "status", ("RssAnon:", "RssShmem:")) + mapped) * 1024
 
 
 def children(pid: int) -> list[int]:
     """The children of a process."""
-    return [int(child) for child in (_PROC / str(pid) / "task" / str(pid) / "children").read_text().split()]
+    return [one for one in tree(pid) if (fields := _stat(one)) and int(fields[1]) == pid]
 
 
 class MemoryPeak:
@@ -80,9 +94,10 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _pss(pid: int) -> int:
+def _kibibytes(pid: int, file: str, names: tuple[str, ...]) -> int:
+    """The sum of some lines of a file about a process; 0 when it has ended."""
     try:
-        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+        lines = (_PROC / str(pid) / file).read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+    return sum(int(line.split()[1]) for line in lines if line.startswith(names))

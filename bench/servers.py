@@ -8,6 +8,7 @@ import http.client
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import dialects
+from bench import dialects, processes
 from bench.dialects import Dialect
 from bench.loop import CORES
 from bench.places import APPS, ROOT
@@ -47,6 +48,8 @@ class Server:
     folder: Path = APPS
     answers: bool = True
     """Whether its answers are those of a model."""
+    restless: bool = False
+    """Whether it uses the processor when it has nothing to do, so that it is halted while others are measured."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,26 @@ class Running:
     start_seconds: float
     log: Path
 
+    def halt(self) -> None:
+        """Keep a restless server from running until it is resumed."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        if self.server.restless:
+            for pid in processes.tree(self.process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
     def epitaph(self) -> str:
         """The last that a server said that has ended by itself."""
         return "" if self.process.poll() is None else f"; it has ended: {_last_line(self.log)}"
 
     def stop(self) -> None:
         """End the server and what it started. Twice is safe."""
+        self.resume()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -115,6 +132,8 @@ def start(server: Server, port: int, models: Path, scratch: Path) -> Running:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SERVING_", "PROMETHEUS_"))}
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONWARNINGS": "ignore"}
     log = scratch / "output.log"
+    if is_taken(port):
+        raise NotMeasured(f"port {port} is taken")
     began = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -128,7 +147,8 @@ def start(server: Server, port: int, models: Path, scratch: Path) -> Running:
         )
     running = Running(server, process, port, 0.0, log)
     try:
-        for path in dict.fromkeys(server.ready.format(model=model.name) for model in models.iterdir()):
+        names = [path.name for path in models.iterdir()] or [""]
+        for path in dict.fromkeys(server.ready.format(model=name) for name in names):
             _wait_until_ready(running, path, began)
     except BaseException:
         running.stop()
@@ -143,6 +163,12 @@ def _wait_until_ready(running: Running, path: str, began: float) -> None:
         if time.perf_counter() - began > START_SECONDS:
             raise NotMeasured(f"not ready within {START_SECONDS:.0f} s: {_last_line(running.log)}")
         time.sleep(0.02)
+
+
+def is_taken(port: int) -> bool:
+    """Whether something listens on a port."""
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 def is_ok(port: int, path: str) -> bool:

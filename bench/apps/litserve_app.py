@@ -1,4 +1,4 @@
-"""LitServe: batches of requests, as many workers and as many API servers as cores."""
+"""LitServe: batches of what is waiting, as many workers and as many API servers as cores."""
 
 import sys
 
@@ -18,10 +18,7 @@ class Api(litserve.LitAPI):
     def batch(self, inputs):
         return inputs
 
-    def predict(self, one):
-        return self.many([one])[0]
-
-    def many(self, requests):
+    def predict(self, requests):
         answers = [None] * len(requests)
         for model in {model for model, _ in requests}:
             mine = [place for place, (its, _) in enumerate(requests) if its == model]
@@ -41,7 +38,7 @@ class Api(litserve.LitAPI):
 
 if __name__ == "__main__":
     server = litserve.LitServer(
-        Api(),
+        Api(max_batch_size=MAX_BATCH, batch_timeout=0.0),
         accelerator="cpu",
         workers_per_device=restored.PROCESSES,
         timeout=False,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse, create_environ
 from werkzeug.wrappers import Request
@@ -17,7 +18,9 @@ from werkzeug.wrappers import Request
 from app import create_app
 from serving import metrics
 from serving.inference import Inference
+from serving.logs import AccessLog
 from serving.models.loader import Loader
+from serving.rest import http
 from serving.settings import Settings
 from tests.rest.api import error, result, serve
 
@@ -395,17 +398,16 @@ def test_a_websocket_is_the_clients_mistake(limited: FlaskClient) -> None:
     assert error(limited.get("/healthz", environ_overrides=upgrade), 400)
 
 
-def test_a_refusal_of_the_server_is_logged_and_counted_and_gets_an_id(
-    half_plus_two: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refusal_of_the_server_is_logged_and_counted_and_gets_an_id() -> None:
     count, _ = metrics.request_metrics("", "", "", 408)
-    with serve(model_dir=half_plus_two, access_log=True) as client:
-        note_refusal = client.application.extensions["note_refusal"]
-        before = value_of(count)
-        assert note_refusal("POST", "/v1/p", "abc-1", 408) == "abc-1"
-        assert len(note_refusal("", "", "not sane", 408)) == 32
-        assert value_of(count) == before + 2
-    log = capsys.readouterr().out
+    before, lines, app = value_of(count), list[str](), Flask("refusing")
+    access_log = AccessLog("text", lines.append)
+    http.attach(app, Settings(), access_log)
+    assert app.extensions["note_refusal"]("POST", "/v1/p", "abc-1", 408) == "abc-1"
+    assert len(app.extensions["note_refusal"]("", "", "not sane", 408)) == 32
+    access_log.close()
+    assert value_of(count) == before + 2
+    log = "".join(lines)
     assert " 408 POST /v1/p " in log
     assert "id=abc-1" in log
     assert " 408 - - " in log
