@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -68,11 +69,20 @@ class Output:
         self.lines += text.count("\n")
 
 
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What the server has said of its log."""
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("serving.logs")
+    logger.addHandler(handler)
+    yield messages
+    logger.removeHandler(handler)
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("I/O operation on closed file")])
-def test_lines_that_cannot_be_written_are_lost_and_that_is_said_once(
-    error: Exception, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("serving"), "propagate", True)
+def test_lines_that_cannot_be_written_are_lost_and_that_is_said_once(error: Exception, said: list[str]) -> None:
     output = Output(error)
     log = AccessLog("text", output)
     for _ in range(2):
@@ -85,16 +95,15 @@ def test_lines_that_cannot_be_written_are_lost_and_that_is_said_once(
     output.open.set()
     log.close()
     assert output.lines == 1
-    assert [record.getMessage() for record in caplog.records] == [
+    assert said == [
         f"the lines for requests cannot be written and are lost: {error}",
         "lines for requests can be written again; 2 were lost",
     ]
 
 
 def test_no_more_lines_wait_than_memory_is_meant_for(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    said: list[str],
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("serving"), "propagate", True)
     output = Output()
     output.open.clear()
     log = AccessLog("text", output)
