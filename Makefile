@@ -7,7 +7,7 @@ PORT ?= 5000
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-faults check fix bench docker-build docker-run clean
+.PHONY: help install run test test-faults check fix bench bench-peers docker-build docker-run clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ fix: .venv/.installed-dev ## format, and mend what can be mended
 
 bench: .venv/.installed-dev ## measure the server beside others
 	$(BIN)/python -m bench
+
+bench-peers: .venv/.installed-dev ## measure it beside other servers, each installed into bench/.envs
+	$(BIN)/python -m bench --peers
 
 docker-build: ## build the image
 	docker build --build-arg TAG=$(TAG) --tag $(IMAGE) .
