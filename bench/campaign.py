@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import crosscheck, models, servers
 from bench.measure import Measurer
 from bench.results import Results, Sample
-from bench.servers import CONSTANT, LIMIT, OURS, NotMeasured, Running, Server
+from bench.servers import CONSTANT, LIMIT, OURS, Ended, NotMeasured, Running, Server
 from bench.work import TINY_32, Work
 
 Say = Callable[[str], None]
@@ -34,8 +34,10 @@ class Campaign:
                 for number, work in enumerate(self.works):
                     say(f"repeat {repeat + 1} of {self.repeats}, {number + 1} of {len(self.works)}: {work.name}")
                     self._do(work, running, measurer, results)
-            if CONSTANT in running and TINY_32 in self.works:
-                results.notes += crosscheck.notes(running[CONSTANT], measurer)
+            if TINY_32 in self.works:
+                results.notes += crosscheck.notes(
+                    [running[name] for name in (OURS, CONSTANT) if name in running], measurer
+                )
         finally:
             for one in running.values():
                 one.stop()
@@ -88,7 +90,7 @@ def _start(server: Server, port: int, directory: Path, scratch: Path) -> Running
     """Start a server, a second time if need be: on a busy machine some give up on their own processes."""
     try:
         return servers.start(server, port, directory, scratch)
-    except NotMeasured:
+    except Ended:
         return servers.start(server, port, directory, scratch)
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,15 +17,17 @@ _SECONDS = 3
 _RATE = re.compile(r"Requests/sec:\s+([\d.]+)")
 
 
-def notes(running: Running, measurer: Measurer) -> list[str]:
-    """A sentence with both figures; nothing without wrk."""
+def notes(servers: Iterable[Running], measurer: Measurer) -> list[str]:
+    """A sentence with both figures for each server; nothing without wrk."""
     if shutil.which("wrk") is None:
         return []
+    return [_note(running, measurer) for running in servers]
+
+
+def _note(running: Running, measurer: Measurer) -> str:
     request, rate = measurer.generated(running, TINY_32)
-    return [
-        f"{TINY_32.name}, {running.server.name}: the generator saw {rate:,.0f} requests/s, "
-        f"wrk right after it {_wrk(running.port, request):,.0f}"
-    ]
+    seen = _wrk(running.port, request)
+    return f"{TINY_32.name}, {running.server.name}: {rate:,.0f} requests/s, and {seen:,.0f} by wrk right after"
 
 
 def _wrk(port: int, request: bytes) -> float:

@@ -6,6 +6,7 @@ hand. The others are in bench/peers.py.
 
 import http.client
 import os
+import re
 import shutil
 import signal
 import socket
@@ -30,8 +31,15 @@ STOP_SECONDS = 20.0
 OURS, CONSTANT, FLASK, SYNC, LIMIT = "ours", "constant", "flask run", "gunicorn sync", "limit"
 
 
+_ERROR = re.compile(r"[\w.]*(Error|Exception)\b")
+
+
 class NotMeasured(Exception):
     """Why something was not measured."""
+
+
+class Ended(NotMeasured):
+    """A server that ended by itself when it was started."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Running:
 
     def epitaph(self) -> str:
         """The last that a server said that has ended by itself."""
-        return "" if self.process.poll() is None else f"; it has ended: {_last_line(self.log)}"
+        return "" if self.process.poll() is None else f"; it has ended: {_last_words(self.log)}"
 
     def stop(self) -> None:
         """End the server and what it started. Twice is safe."""
@@ -159,9 +167,9 @@ def start(server: Server, port: int, models: Path, scratch: Path) -> Running:
 def _wait_until_ready(running: Running, path: str, began: float) -> None:
     while not is_ok(running.port, path):
         if running.process.poll() is not None:
-            raise NotMeasured(f"it ended at start: {_last_line(running.log)}")
+            raise Ended(f"it ended at start: {_last_words(running.log)}")
         if time.perf_counter() - began > START_SECONDS:
-            raise NotMeasured(f"not ready within {START_SECONDS:.0f} s: {_last_line(running.log)}")
+            raise NotMeasured(f"not ready within {START_SECONDS:.0f} s: {_last_words(running.log)}")
         time.sleep(0.02)
 
 
@@ -183,6 +191,8 @@ def is_ok(port: int, path: str) -> bool:
         connection.close()
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1][-300:] if lines else "no output"
+def _last_words(log: Path) -> str:
+    """The last error in a log, else its last line."""
+    lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
+    errors = [line for line in lines if _ERROR.match(line)]
+    return (errors or lines)[-1][-300:]

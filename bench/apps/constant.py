@@ -3,7 +3,8 @@
 from flask import Flask, Response
 
 app = Flask(__name__)
-app.extensions["is_quick"] = lambda method, target, body_bytes: True  # what serving/worker.py asks: answer in its loop
+# What serving/worker.py asks of an application: may it answer in the loop, and whom to tell what it refused.
+app.extensions.update(is_quick=lambda *_: True, note_refusal=lambda *_: None)
 
 
 @app.get("/ready")
