@@ -12,7 +12,7 @@ from bench import footprint, growth, machine, plots, report, servers, work
 from bench.campaign import Campaign
 from bench.loop import Loops
 from bench.measure import Measurer
-from bench.peers import PEERS, prepare
+from bench.peers import PEERS, prepare, version
 from bench.places import RESULTS
 from bench.results import Results
 from bench.servers import NotMeasured
@@ -25,6 +25,11 @@ def main() -> int:
     if not works:
         print(f"no work has {options.only!r} in its name; these are all:", file=sys.stderr)
         print("\n".join(one.name for one in work.chosen(False, True, None)), file=sys.stderr)
+        return 2
+    if servers.is_taken(servers.FIRST_PORT):
+        print(
+            f"port {servers.FIRST_PORT} is taken, perhaps by another run: two would measure each other", file=sys.stderr
+        )
         return 2
     results = Results(machine.describe())
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
@@ -92,6 +97,7 @@ def _peers(names: list[str] | None, results: Results, say: Callable[[str], None]
     for name in [] if names is None else names or list(PEERS):
         try:
             found.append(prepare(name, say))
+            results.machine["versions"][name] = version(name)
         except NotMeasured as error:
             results.not_measured[name] = str(error)
     return found

@@ -56,6 +56,17 @@ PEERS: dict[str, Callable[[str], Server]] = {
 }
 
 
+_PACKAGES = {"triton": "nvidia_pytriton"}
+"""What a peer's package is called where that is not the peer's short name."""
+
+
+def version(name: str) -> str:
+    """The version of a peer that was installed."""
+    package = _PACKAGES.get(name, name)
+    found = (ENVIRONMENTS / name).glob(f"lib/python*/site-packages/{package}-*.dist-info")
+    return next((folder.name.removesuffix(".dist-info").rpartition("-")[2] for folder in found), "unknown")
+
+
 def prepare(name: str, say: Callable[[str], None]) -> Server:
     """A peer by its short name, its environment made when it is missing; NotMeasured when it cannot be."""
     requirements = APPS / "requirements" / f"{name}.txt"
