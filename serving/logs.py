@@ -2,10 +2,10 @@
 
 import json
 import logging
-import queue
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +15,10 @@ TEXT = "text"
 JSON = "json"
 MAX_WAITING = 10_000
 """Lines that wait to be written, before more are dropped: some megabytes, and a second of many requests."""
+
+
+WRITE_SECONDS = 0.1
+"""How often the lines of requests are written."""
 
 
 class Access(NamedTuple):
@@ -40,7 +44,8 @@ class AccessLog:
     def __init__(self, form: str, write: Callable[[str], object] = sys.stdout.write) -> None:
         self._format = _as_json if form == JSON else _as_text
         self._write = write
-        self._entries: queue.SimpleQueue[Access | None] = queue.SimpleQueue()
+        self._entries: deque[Access] = deque()
+        self._closing = threading.Event()
         self._dropped = 0  # by `add`; only ever grows, and threads that add at once may count one too few
         self._unwritten = 0
         self._reported = 0
@@ -50,24 +55,26 @@ class AccessLog:
 
     def add(self, entry: Access) -> None:
         """Have a line written soon, unless too many wait already."""
-        if self._entries.qsize() < MAX_WAITING:
-            self._entries.put(entry)
+        if len(self._entries) < MAX_WAITING:
+            self._entries.append(entry)
         else:
             self._dropped += 1
 
     def close(self) -> None:
         """Write what is waiting and stop."""
-        self._entries.put(None)
+        self._closing.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while (entry := self._entries.get()) is not None:
-            lines = [self._format(entry)]
-            while not self._entries.empty() and (entry := self._entries.get()) is not None:
-                lines.append(self._format(entry))
+        # Not woken by `add`: a thread that wakes for each request takes the interpreter from it.
+        while not self._closing.wait(WRITE_SECONDS):
+            self._write_waiting()
+        self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        lines = [self._format(self._entries.popleft()) for _ in range(len(self._entries))]
+        if lines:
             self._write_out(lines)
-            if entry is None:
-                return
 
     def _write_out(self, lines: list[str]) -> None:
         try:
