@@ -23,6 +23,7 @@ import uvloop
 from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker
 
+from serving import capacity
 from serving.connection import (
     Application,
     Connection,
@@ -88,7 +89,7 @@ class _Front:
         self._siblings = range(min(max(4 * settings.workers, self._index + 1), MAX_WORKERS))
         self._open: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._threads = _Threads(settings.threads or 8)
+        self._threads = _Threads(settings.threads or capacity.THREADS)
         self._tls = ssl_context(worker.cfg) if worker.cfg.is_ssl else None
         self._stopping = asyncio.Event()
         self._draining = False
