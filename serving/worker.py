@@ -55,16 +55,21 @@ YIELD_SECONDS = 0.002
 PAUSE_SECONDS = 0.1
 """How long a worker that has all the connections it can have accepts no more."""
 
-_NO_WORKER = -1
-_connections = memoryview(mmap.mmap(-1, 4 * MAX_WORKERS)).cast("i")
+NO_WORKER = -1
+connections = memoryview(mmap.mmap(-1, 4 * MAX_WORKERS)).cast("i")
 """Open connections of every worker that accepts any, by its number; memory that all workers share."""
 for _index in range(MAX_WORKERS):
-    _connections[_index] = _NO_WORKER
+    connections[_index] = NO_WORKER
 
 
 def forget(index: int) -> None:
     """Have no worker wait for the one of this number, which has ended; called in the parent."""
-    _connections[index % MAX_WORKERS] = _NO_WORKER
+    connections[index % MAX_WORKERS] = NO_WORKER
+
+
+def another_has_fewer(own: int, counts: list[int]) -> bool:
+    """Whether a worker that runs has fewer connections than `own`; slots without a worker do not count."""
+    return any(count < own for count in counts if count != NO_WORKER)
 
 
 class LoopWorker(Worker):  # type: ignore[misc]
@@ -170,7 +175,7 @@ class _Front:
     # Accepting, the clock, the end.
 
     def _count(self) -> None:
-        _connections[self._index] = _NO_WORKER if self._draining else len(self._open)
+        connections[self._index] = NO_WORKER if self._draining else len(self._open)
 
     def _listen(self, listener: socket.socket) -> None:
         if not self._stopping.is_set():
@@ -178,10 +183,9 @@ class _Front:
 
     def _accept(self, listener: socket.socket) -> None:
         """Take one connection, unless a sibling has fewer: then leave it to that one for a moment."""
-        counts = (_connections[index] for index in self._siblings)
         if self._is_full:
             self._pause(listener, PAUSE_SECONDS, self._listen)
-        elif len(self._open) > min(count for count in counts if count != _NO_WORKER):
+        elif another_has_fewer(len(self._open), [connections[index] for index in self._siblings]):
             self._pause(listener, YIELD_SECONDS, self._accept_now)
         else:
             self._take(listener)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import select
 import signal
 import socket
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.worker import YIELD_SECONDS
+from serving.worker import MAX_WORKERS, NO_WORKER, another_has_fewer, connections, forget
 from tests.server import ROOT, Server, environment, free_port, serving, wait_for
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -149,20 +148,17 @@ class TestAccepting:
                 assert other.recv(100).startswith(b"HTTP/1.1 200 ")
         assert server.log.read_text().count("cannot accept connections: [Errno 24]") == 1
 
-    def test_nobody_waits_for_a_worker_that_was_killed(self, server: Server) -> None:
-        def seconds() -> float:
-            started = time.perf_counter()
-            assert server.ask("GET", "/").status == 200
-            return time.perf_counter() - started
+    @pytest.mark.parametrize(
+        ("own", "counts", "waits"),
+        [(2, [2, 1], True), (1, [1, 1], False), (0, [0, 3], False), (5, [NO_WORKER, 5, NO_WORKER], False)],
+    )
+    def test_a_connection_is_left_to_a_worker_that_has_fewer(self, own: int, counts: list[int], waits: bool) -> None:
+        assert another_has_fewer(own, counts) is waits
 
-        before = server.workers()
-        os.kill(before[0], signal.SIGKILL)
-        wait_for(lambda: server.workers() not in ([], before), "a new worker")
-        with contextlib.ExitStack() as connections:
-            for _ in range(5):  # more than the killed one had
-                connections.enter_context(connect(server)).sendall(GET)
-            wait_for(server.is_ready, "the new worker serves")
-            assert min(seconds() for _ in range(50)) < YIELD_SECONDS / 2
+    def test_nobody_waits_for_a_worker_that_has_ended(self) -> None:
+        connections[MAX_WORKERS - 1] = 0
+        forget(MAX_WORKERS - 1)
+        assert not another_has_fewer(5, [connections[MAX_WORKERS - 1]])
 
 
 class TestStopping:
