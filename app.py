@@ -2,8 +2,6 @@
 
 from contextlib import ExitStack
 
-from flask import Flask
-
 from serving import logs
 from serving.inference import Inference
 from serving.models.board import StatusBoard
@@ -11,11 +9,12 @@ from serving.models.configured import make_source
 from serving.models.loader import Loader
 from serving.models.manager import ModelManager
 from serving.rest import http, site, v1
+from serving.rest.application import Application
 from serving.rest.quick import quick_requests
 from serving.settings import Settings
 
 
-def create_app(settings: Settings | None = None) -> Flask:
+def create_app(settings: Settings | None = None) -> Application:
     """An application that serves the models that the settings name; they load in the background."""
     settings = settings or Settings.from_environ()
     logs.configure(settings.log_format)
@@ -28,8 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     services.callback(manager.close)
     services.callback(board.close)
 
-    app = Flask(__name__, static_folder=None)
-    app.url_map.merge_slashes = False
+    app = Application(__name__)
     app.extensions["services"] = services
     app.extensions["model_manager"] = manager
     app.extensions["is_quick"] = quick_requests(inference)

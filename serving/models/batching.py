@@ -114,8 +114,8 @@ class Batcher:
     ) -> None:
         """`profiles` says which signatures may be joined. Requests to others, and to quick ones, run as they are.
 
-        `on_slow` is called when a run shows that the model is not quick after all. The clock is that of the thread's own
-        computing: on a busy machine a quick run may take long by the clock on the wall.
+        `on_slow` is called when a run shows that the model is not quick after all. The clock is of what the thread
+        computes: on a busy machine a quick run may take long by the clock on the wall.
         """
         self.signatures = model.signatures
         self.metadata = model.metadata

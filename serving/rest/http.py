@@ -10,12 +10,13 @@ from typing import cast
 from urllib.parse import quote
 
 import orjson
-from flask import Flask, Response, g, request
+from flask import request
 from werkzeug.exceptions import HTTPException
 
 from serving import metrics
 from serving.errors import MethodNotAllowed, NotFound, ServingError, Unavailable
 from serving.logs import Access, AccessLog
+from serving.rest.application import Answer, Application, Environ, json_answer
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ COMPRESS_FROM_BYTES = 4096
 
 _MALFORMED = "Malformed request: "
 _SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
+_TRACE = "serving.trace"
 _EXPOSED = "X-Model-Version, X-Request-Id"
 _ORIGIN = re.compile(r"https?://")
 _UPSTREAM_PATH = re.compile(r"(?i)/v1/")
@@ -45,17 +47,12 @@ class Trace:
 
 def trace() -> Trace:
     """The notes of the request in hand."""
-    return cast(Trace, g.trace)
+    return cast(Trace, request.environ[_TRACE])
 
 
-def json_answer(body: bytes, status: int = 200) -> Response:
-    """An answer of JSON that is already text."""
-    return Response(body, status, content_type="application/json")
-
-
-def raw_path() -> str:
+def raw_path(environ: Environ | None = None) -> str:
     """The path as it was sent, percent signs and all, without the query string."""
-    environ = request.environ
+    environ = request.environ if environ is None else environ
     target: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or quote(request.path, safe="/:")
     path = target.partition("?")[0]
     return path if path.startswith("/") else "/" + path.partition("://")[2].partition("/")[2]
@@ -66,29 +63,32 @@ def malformed() -> str:
     return f"{_MALFORMED}{request.method} {raw_path()}"
 
 
-def attach(app: Flask, settings: Settings, access_log: AccessLog | None) -> None:
+def attach(app: Application, settings: Settings, access_log: AccessLog | None) -> None:
     """Give the app what every request gets."""
 
     @app.before_request
-    def note_start() -> Response | None:
-        g.trace = Trace(time.perf_counter(), _request_id(request.environ.get("HTTP_X_REQUEST_ID", "")))
-        return _preflight() if request.method == "OPTIONS" else None
+    def note_start() -> Answer | None:
+        environ = request.environ
+        environ[_TRACE] = Trace(time.perf_counter(), _request_id(environ.get("HTTP_X_REQUEST_ID", "")))
+        return _preflight() if environ["REQUEST_METHOD"] == "OPTIONS" else None
 
     @app.errorhandler(Exception)
-    def answer_error(error: Exception) -> Response:
+    def answer_error(error: Exception) -> Answer:
         if isinstance(error, HTTPException) and error.code not in (None, 404, 405):
             return json_answer(_error_body(error.description or error.name), error.code)
         return _error_answer(_as_serving_error(error), settings.upstream_status)
 
     @app.after_request
-    def finish(response: Response) -> Response:
-        notes = trace()
-        response.headers["X-Request-Id"] = notes.request_id
+    def finish(answer: Answer) -> Answer:
+        environ = request.environ
+        notes: Trace = environ[_TRACE]
+        answer.headers["X-Request-Id"] = notes.request_id
         if settings.cors_origins:
-            _allow_origin(response, settings.cors_origins)
-        _compress(response)
-        record(notes, request.method, raw_path(), response.status_code)
-        return response
+            _allow_origin(answer, settings.cors_origins)
+        if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "").lower():
+            _compress(answer)
+        record(notes, environ["REQUEST_METHOD"], raw_path(environ), answer.status)
+        return answer
 
     def record(notes: Trace, method: str, path: str, status: int) -> None:
         seconds = time.perf_counter() - notes.started
@@ -113,7 +113,7 @@ def _request_id(sent: str) -> str:
     return sent if _SANE_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
-def _preflight() -> Response:
+def _preflight() -> Answer:
     """Upstream's answer to OPTIONS: 200 for a browser's preflight, else 400, both empty."""
     return json_answer(b"", 200 if _ORIGIN.match(request.headers.get("Origin", "")) else 400)
 
@@ -129,14 +129,14 @@ def _as_serving_error(error: Exception) -> ServingError:
     return ServingError("The server failed on this request; its log says why, under the X-Request-Id of this answer")
 
 
-def _error_answer(error: ServingError, upstream_status: bool) -> Response:
+def _error_answer(error: ServingError, upstream_status: bool) -> Answer:
     as_upstream = upstream_status and error.message.startswith(_MALFORMED) and _UPSTREAM_PATH.match(raw_path())
-    response = json_answer(_error_body(error.message), 400 if as_upstream else error.status)
+    answer = json_answer(_error_body(error.message), 400 if as_upstream else error.status)
     if isinstance(error, MethodNotAllowed):
-        response.headers["Allow"] = ", ".join(sorted(error.allowed))
+        answer.headers["Allow"] = ", ".join(sorted(error.allowed))
     if isinstance(error, Unavailable):
-        response.headers["Retry-After"] = "1"
-    return response
+        answer.headers["Retry-After"] = "1"
+    return answer
 
 
 def _error_body(text: str) -> bytes:
@@ -149,25 +149,22 @@ def _error_body(text: str) -> bytes:
     return body
 
 
-def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
+def _allow_origin(answer: Answer, origins: tuple[str, ...]) -> None:
     origin = "*" if "*" in origins else request.headers.get("Origin", "")
     if origin in origins:
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Allow-Methods"] = "POST, GET"
-        response.headers["Access-Control-Allow-Headers"] = "Content-Type"
-        response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+        answer.headers["Access-Control-Allow-Origin"] = origin
+        answer.headers["Access-Control-Allow-Methods"] = "POST, GET"
+        answer.headers["Access-Control-Allow-Headers"] = "Content-Type"
+        answer.headers["Access-Control-Expose-Headers"] = _EXPOSED
     if "*" not in origins:
-        response.vary.add("Origin")
+        answer.vary("Origin")
 
 
-def _compress(response: Response) -> None:
-    """Compress an answer that is worth it for a caller that asked."""
-    if "gzip" not in request.environ.get("HTTP_ACCEPT_ENCODING", "").lower() or response.is_streamed:
-        return
-    body = response.get_data()
-    response.vary.add("Accept-Encoding")
-    if len(body) < COMPRESS_FROM_BYTES or not request.accept_encodings["gzip"]:
+def _compress(answer: Answer) -> None:
+    """Compress an answer that is worth it, for a caller that takes gzip."""
+    answer.vary("Accept-Encoding")
+    if len(answer.body) < COMPRESS_FROM_BYTES or not request.accept_encodings["gzip"]:
         return
     stream = zlib.compressobj(level=1, wbits=16 + zlib.MAX_WBITS)
-    response.set_data(stream.compress(body) + stream.flush())
-    response.headers["Content-Encoding"] = "gzip"
+    answer.body = stream.compress(answer.body) + stream.flush()
+    answer.headers["Content-Encoding"] = "gzip"

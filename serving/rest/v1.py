@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter, Rule
 
@@ -23,8 +23,9 @@ from serving.inference import Inference, ModelChoice
 from serving.models.lifecycle import Handle, VersionStatus
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
+from serving.rest.application import Answer, json_answer
 from serving.rest.body import read_body
-from serving.rest.http import json_answer, malformed, raw_path, trace
+from serving.rest.http import malformed, raw_path, trace
 from serving.settings import Settings
 from serving.tensors import encode
 from serving.tensors.examples import decode_examples
@@ -53,7 +54,7 @@ def blueprint(models: Inference, settings: Settings) -> Blueprint:
     protocol = _Protocol(models, settings)
 
     @api.endpoint("v1.dispatch")
-    def dispatch(path: str) -> Response:
+    def dispatch(path: str) -> Answer:
         return protocol.answer()
 
     @api.record_once
@@ -70,13 +71,13 @@ class _Protocol:
         self._models = models
         self._settings = settings
         self._look_methods = ("GET",) if settings.upstream_status else ("GET", "HEAD")
-        self._verbs: dict[str, Callable[[ModelChoice, bytes], Response]] = {
+        self._verbs: dict[str, Callable[[ModelChoice, bytes], Answer]] = {
             "predict": self._predict,
             "classify": self._classify,
             "regress": self._regress,
         }
 
-    def answer(self) -> Response:
+    def answer(self) -> Answer:
         """Answer the request in hand."""
         path = raw_path()
         if match := _RUN.fullmatch(path):
@@ -87,19 +88,19 @@ class _Protocol:
             return self._look(match)
         raise NotFound(malformed())
 
-    def _run(self, verb: str, choice: ModelChoice) -> Response:
+    def _run(self, verb: str, choice: ModelChoice) -> Answer:
         trace().method = verb
         limits = self._settings
         body = read_body(request.environ, limits.max_body_bytes, limits.max_decompressed_bytes)
         return self._verbs[verb](choice, body)
 
-    def _look(self, match: re.Match[str]) -> Response:
+    def _look(self, match: re.Match[str]) -> Answer:
         if match["name"] is None:
             return self._list(match)
         choice = _choice(match)
         return self._metadata(choice) if match["metadata"] else self._status(choice)
 
-    def _predict(self, choice: ModelChoice, body: bytes) -> Response:
+    def _predict(self, choice: ModelChoice, body: bytes) -> Answer:
         skimmed = skim(body)
         document = parse(body) if skimmed is None else skimmed.envelope
         signature_name = schemas.load(_ENVELOPE, document)["signature_name"]
@@ -113,29 +114,29 @@ class _Protocol:
         write = encode.encode_rows if rows else encode.encode_columns
         return _versioned(write(outputs, self._settings.non_finite), handle.version)
 
-    def _classify(self, choice: ModelChoice, body: bytes) -> Response:
+    def _classify(self, choice: ModelChoice, body: bytes) -> Answer:
         signature_name, examples = _examples(parse(body))
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_classify)
             classes, scores = self._models.classify(handle, signature, examples)
         return _versioned(encode.encode_classes(classes, scores, self._settings.non_finite), handle.version)
 
-    def _regress(self, choice: ModelChoice, body: bytes) -> Response:
+    def _regress(self, choice: ModelChoice, body: bytes) -> Answer:
         signature_name, examples = _examples(parse(body))
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_regress)
             values = self._models.regress(handle, signature, examples)
         return _versioned(encode.encode_regressions(values, self._settings.non_finite), handle.version)
 
-    def _metadata(self, choice: ModelChoice) -> Response:
+    def _metadata(self, choice: ModelChoice) -> Answer:
         with self._borrow(choice) as handle:
             return _versioned(orjson.dumps(_metadata(handle)), handle.version)
 
-    def _status(self, choice: ModelChoice) -> Response:
+    def _status(self, choice: ModelChoice) -> Answer:
         statuses = self._models.statuses(choice)
         return json_answer(orjson.dumps({"model_version_status": [_status(status) for status in statuses]}))
 
-    def _list(self, match: re.Match[str]) -> Response:
+    def _list(self, match: re.Match[str]) -> Answer:
         if self._settings.upstream_status or any(match.groups()):
             raise InvalidArgument("Missing model name in request.")
         models = [
@@ -202,10 +203,10 @@ def _example_signature(handle: Handle, name: str, check: Callable[[Signature], N
     return signature
 
 
-def _versioned(body: bytes, version: int) -> Response:
-    response = json_answer(body)
-    response.headers["X-Model-Version"] = str(version)
-    return response
+def _versioned(body: bytes, version: int) -> Answer:
+    answer = json_answer(body)
+    answer.headers["X-Model-Version"] = str(version)
+    return answer
 
 
 def _metadata(handle: Handle) -> dict[str, Any]:

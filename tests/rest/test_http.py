@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse, create_environ
 from werkzeug.wrappers import Request
@@ -21,6 +20,7 @@ from serving.inference import Inference
 from serving.logs import AccessLog
 from serving.models.loader import Loader
 from serving.rest import http
+from serving.rest.application import Application
 from serving.settings import Settings
 from tests.rest.api import error, result, serve
 
@@ -393,14 +393,9 @@ def test_a_name_that_is_too_long_is_cut_in_the_error(client: FlaskClient) -> Non
     assert len(response.data) <= 4096
 
 
-def test_a_websocket_is_the_clients_mistake(limited: FlaskClient) -> None:
-    upgrade = {"HTTP_UPGRADE": "websocket", "HTTP_CONNECTION": "Upgrade"}
-    assert error(limited.get("/healthz", environ_overrides=upgrade), 400)
-
-
 def test_a_refusal_of_the_server_is_logged_and_counted_and_gets_an_id() -> None:
     count, _ = metrics.request_metrics("", "", "", 408)
-    before, lines, app = value_of(count), list[str](), Flask("refusing")
+    before, lines, app = value_of(count), list[str](), Application("refusing")
     access_log = AccessLog("text", lines.append)
     http.attach(app, Settings(), access_log)
     assert app.extensions["note_refusal"]("POST", "/v1/p", "abc-1", 408) == "abc-1"
