@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 
-from serving import logs
+from serving import logs, metrics
 from serving.inference import Inference
 from serving.models.board import StatusBoard
 from serving.models.configured import make_source
@@ -23,6 +23,7 @@ def create_app(settings: Settings | None = None) -> Application:
     board = StatusBoard(settings.workers_dir)
     manager = ModelManager(make_source(settings), Loader(settings), settings.model_poll_seconds, board.publish)
     inference = Inference(manager, board, settings.request_timeout_seconds)
+    services.callback(metrics.Counting().close)
     services.callback(access_log.close if access_log else lambda: None)
     services.callback(manager.close)
     services.callback(board.close)

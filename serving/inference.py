@@ -59,8 +59,8 @@ class Inference:
         run_seconds, rows = metrics.run_metrics(handle.model, handle.version)
         started = time.perf_counter()
         outputs = handle.servable.run(signature.name, inputs)
-        run_seconds.observe(time.perf_counter() - started)
-        rows.observe(next((len(array) for array in inputs.values() if array.ndim), 1))
+        metrics.note(run_seconds, time.perf_counter() - started)
+        metrics.note(rows, next((len(array) for array in inputs.values() if array.ndim), 1))
         return outputs
 
     def classify(

@@ -93,8 +93,8 @@ def attach(app: Application, settings: Settings, access_log: AccessLog | None) -
     def record(notes: Trace, method: str, path: str, status: int) -> None:
         seconds = time.perf_counter() - notes.started
         count, latency = metrics.request_metrics(notes.model, notes.version, notes.method, status)
-        count.inc()
-        latency.observe(seconds)
+        metrics.note(count, 1)
+        metrics.note(latency, seconds)
         if access_log is not None:
             model, version = notes.model, notes.version
             access_log.add(Access(time.time(), method, path, model, version, status, seconds * 1000, notes.request_id))

@@ -401,6 +401,7 @@ def test_a_refusal_of_the_server_is_logged_and_counted_and_gets_an_id() -> None:
     assert app.extensions["note_refusal"]("POST", "/v1/p", "abc-1", 408) == "abc-1"
     assert len(app.extensions["note_refusal"]("", "", "not sane", 408)) == 32
     access_log.close()
+    metrics.count_noted()
     assert value_of(count) == before + 2
     log = "".join(lines)
     assert " 408 POST /v1/p " in log
