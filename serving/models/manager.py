@@ -14,6 +14,10 @@ from serving.models.source import Source, VersionOnDisk
 log = logging.getLogger(__name__)
 
 
+_UNKNOWN = Model()
+"""What is known of a model that there is not."""
+
+
 class ModelManager:
     """Keeps what is loaded equal to what the source wants, in a thread of its own, and lends what is available.
 
@@ -77,7 +81,7 @@ class ModelManager:
 
     def _lend(self, name: str, version: int | None, label: str | None) -> Handle:
         with self._lock:
-            model = self._models.get(name, Model())
+            model = self._models.get(name, _UNKNOWN)
             if label is not None:
                 version = model.labelled(label)
             instance = model.find(version)
@@ -91,18 +95,18 @@ class ModelManager:
     def is_quick(self, name: str) -> bool:
         """Whether every version of a model that can be borrowed is quick to run; False when there is none."""
         with self._lock:
-            instances = [its.instance for its in self._models.get(name, Model()).versions.values() if its.instance]
+            instances = [its.instance for its in self._models.get(name, _UNKNOWN).versions.values() if its.instance]
         return bool(instances) and all(instance.servable.is_quick for instance in instances)
 
     def version_of_label(self, name: str, label: str) -> int:
         """The version that a label stands for now; InvalidArgument when it stands for none."""
         with self._lock:
-            return self._models.get(name, Model()).labelled(label)
+            return self._models.get(name, _UNKNOWN).labelled(label)
 
     def labels(self, name: str) -> Mapping[str, int]:
         """The labels of a model; none when there is no such model."""
         with self._lock:
-            return dict(self._models.get(name, Model()).labels())
+            return dict(self._models.get(name, _UNKNOWN).labels())
 
     def statuses(self) -> Statuses:
         """The versions of every listed model, newest first, with the last few that ended."""

@@ -34,7 +34,7 @@ _ORIGIN = re.compile(r"https?://")
 _UPSTREAM_PATH = re.compile(r"(?i)/v1/")
 
 
-@dataclass
+@dataclass(slots=True)
 class Trace:
     """What is noted about a request while it is answered."""
 

@@ -9,6 +9,7 @@ The path is matched as it was sent, since NAME and L are percent-decoded only af
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -36,6 +37,9 @@ _NAME = r"/(?P<name>[^/:]+)"
 _CHOICE = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _RUN = re.compile(rf"(?i)/v1/models{_NAME}{_CHOICE}:(?P<verb>(?-i:predict|classify|regress))")
 _LOOK = re.compile(rf"(?i)/v1/models(?:{_NAME})?{_CHOICE}(?P<metadata>/metadata)?")
+MAX_PATHS = 1024
+"""How many paths are remembered with what they mean."""
+
 _MAX_VERSION = 2**63 - 1
 _ENVELOPE = schemas.Envelope()
 _EXAMPLES = schemas.Examples()
@@ -79,10 +83,10 @@ class _Protocol:
 
     def answer(self) -> Answer:
         """Answer the request in hand."""
-        path = raw_path()
-        if match := _RUN.fullmatch(path):
+        path = raw_path(request.environ)
+        if run := _understand_run(path):
             _check_method("POST")
-            return self._run(match["verb"], _choice(match))
+            return self._run(*run)
         if match := _LOOK.fullmatch(path):
             _check_method(*self._look_methods)
             return self._look(match)
@@ -156,6 +160,13 @@ class _Protocol:
 def _check_method(*allowed: str) -> None:
     if request.method not in allowed:
         raise MethodNotAllowed(malformed(), allowed)
+
+
+@lru_cache(MAX_PATHS)
+def _understand_run(path: str) -> tuple[str, ModelChoice] | None:
+    """The verb and the model that a path names; None for a path of another kind."""
+    match = _RUN.fullmatch(path)
+    return (match["verb"], _choice(match)) if match else None
 
 
 def _choice(match: re.Match[str]) -> ModelChoice:
