@@ -14,18 +14,23 @@ from serving.models.servable import Signature
 from serving.tensors.decode import decode_columns, decode_rows
 from serving.tensors.echo import echo
 from serving.tensors.examples import decode_examples
+from serving.tensors.reader import Reader, Tensors
 from serving.tensors.spec import Array, TensorSpec
 
 
 def load(schema: Schema, document: Any) -> dict[str, Any]:
     """Validate a JSON document; InvalidArgument with the first message when it does not fit."""
-    if type(document) is not dict:
-        raise InvalidArgument(f"JSON Value: {echo(document)} Is not object")
+    _check_object(document)
     try:
         loaded: dict[str, Any] = schema.load(document)
     except ValidationError as error:
         raise InvalidArgument(_first(error.messages)) from None
     return loaded
+
+
+def _check_object(document: Any) -> None:
+    if type(document) is not dict:
+        raise InvalidArgument(f"JSON Value: {echo(document)} Is not object")
 
 
 def _first(messages: Any) -> str:
@@ -47,13 +52,16 @@ class SignatureName(fields.Field[str]):
         return value
 
 
-class Envelope(Schema):
-    """What every request may say; the rest depends on the signature that it names."""
+_SIGNATURE_NAME = SignatureName()
 
-    class Meta:
-        unknown = EXCLUDE
 
-    signature_name = SignatureName()
+def signature_name(document: Any) -> str:
+    """The name of the signature that a request calls; the rest of what it may say depends on that."""
+    _check_object(document)
+    try:
+        return _SIGNATURE_NAME.deserialize(document.get("signature_name", missing), "signature_name", document)
+    except ValidationError as error:
+        raise InvalidArgument(_first(error.messages)) from None
 
 
 class Rows(fields.Field[dict[str, Array]]):
@@ -64,8 +72,8 @@ class Rows(fields.Field[dict[str, Array]]):
         self._specs = specs
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
-        if value is missing:
-            return missing
+        if value is missing or type(value) is Tensors:
+            return value
         if not isinstance(value, list):
             raise ValidationError(f"JSON Value: {echo(data)} Expecting 'instances' to be an list/array")
         if not value:
@@ -81,7 +89,9 @@ class Columns(fields.Field[dict[str, Array]]):
         self._specs = specs
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
-        return missing if value is missing else decode_columns(value, self._specs)
+        if value is missing or type(value) is Tensors:
+            return value
+        return decode_columns(value, self._specs)
 
 
 class Predict(Schema):
@@ -102,17 +112,23 @@ class Predict(Schema):
         return data
 
 
-_predict_schemas: WeakKeyDictionary[Signature, Schema] = WeakKeyDictionary()
+class PredictForm:
+    """How predict requests to one signature are read: fast where a body is usual, and the schema of their documents."""
+
+    def __init__(self, specs: Mapping[str, TensorSpec]) -> None:
+        self.reader = Reader(specs)
+        self.schema: Schema = Predict.from_dict({"instances": Rows(specs), "inputs": Columns(specs)})()
 
 
-def predict_schema(signature: Signature) -> Schema:
-    """The schema of predict requests to a signature, made once and kept as long as the signature is."""
-    schema = _predict_schemas.get(signature)
-    if schema is None:
-        specs = signature.inputs
-        schema = Predict.from_dict({"instances": Rows(specs), "inputs": Columns(specs)})()
-        _predict_schemas[signature] = schema
-    return schema
+_predict_forms: WeakKeyDictionary[Signature, PredictForm] = WeakKeyDictionary()
+
+
+def predict_form(signature: Signature) -> PredictForm:
+    """The form of predict requests to a signature, made once and kept as long as the signature is."""
+    form = _predict_forms.get(signature)
+    if form is None:
+        form = _predict_forms[signature] = PredictForm(signature.inputs)
+    return form
 
 
 class Context(fields.Field[Any]):
