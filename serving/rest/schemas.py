@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, pre_load
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing
 
 from serving.errors import InvalidArgument
 from serving.models.servable import Signature
@@ -72,6 +72,13 @@ class Rows(fields.Field[dict[str, Array]]):
         self._specs = specs
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
+        if (value is missing) is ("inputs" not in data):
+            raise ValidationError(
+                "Missing 'inputs' or 'instances' key"
+                if value is missing
+                else f"JSON Value: {echo(data)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
+                "keys to exist "
+            )
         if value is missing or type(value) is Tensors:
             return value
         if not isinstance(value, list):
@@ -89,27 +96,19 @@ class Columns(fields.Field[dict[str, Array]]):
         self._specs = specs
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
-        if value is missing or type(value) is Tensors:
-            return value
-        return decode_columns(value, self._specs)
+        if value is missing or "instances" in data:
+            return missing
+        return value if type(value) is Tensors else decode_columns(value, self._specs)
 
 
 class Predict(Schema):
-    """The tensors of a predict request, in one of the two formats, whose fields know the signature."""
+    """The tensors of a predict request, in one of the two formats, whose fields know the signature.
+
+    That there is just one of them is checked by the first, for a hook to do so would take longer than both.
+    """
 
     class Meta:
         unknown = EXCLUDE
-
-    @pre_load
-    def _check_format(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        if "instances" not in data and "inputs" not in data:
-            raise ValidationError("Missing 'inputs' or 'instances' key")
-        if "instances" in data and "inputs" in data:
-            raise ValidationError(
-                f"JSON Value: {echo(data)} Not formatted correctly expecting only one of 'inputs' or 'instances' keys "
-                "to exist "
-            )
-        return data
 
 
 class PredictForm:

@@ -7,20 +7,19 @@ says this and nothing else.
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _SPACE = rb"[ \t\r\n]*"
 _SIGNATURE = rb'"signature_name"' + _SPACE + rb":" + _SPACE + rb'"([^"\\\x00-\x1f]*)"' + _SPACE
 _HEAD = re.compile(
     _SPACE + rb"\{" + _SPACE + rb"(?:" + _SIGNATURE + rb"," + _SPACE + rb')?"(instances|inputs)"' + _SPACE + rb":"
 )
-_TAIL = re.compile(_SPACE + rb"," + _SPACE + _SIGNATURE + rb"\Z")
+_TAIL = re.compile(rb"," + _SPACE + _SIGNATURE + rb"\Z")
 _TAIL_BYTES = 300
 """How far from the end a signature's name is looked for; a longer one is found by parsing the body."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outline:
+class Outline(NamedTuple):
     """The name of the signature, "" for the default one; `instances` or `inputs`; and the JSON text below that key."""
 
     signature_name: str
@@ -34,11 +33,11 @@ def outline(body: bytes) -> Outline | None:
     end = len(body.rstrip(b" \t\r\n")) - 1
     if head is None or body[end] != ord("}"):
         return None
-    name, key = head.groups()
-    tail = _TAIL.search(body, max(head.end(), end - _TAIL_BYTES), end) if name is None else None
-    if tail is not None:
+    start, (name, key) = head.end(), head.groups()
+    named = body.rfind(b'"signature_name"', max(start, end - _TAIL_BYTES), end) if name is None else -1
+    if named != -1 and (tail := _TAIL.match(body, body.rfind(b",", start, named), end)):
         name, end = tail[1], tail.start()
     try:
-        return Outline("" if name is None else name.decode(), key.decode(), memoryview(body)[head.end() : end])
+        return Outline("" if name is None else name.decode(), key.decode(), memoryview(body)[start:end])
     except UnicodeDecodeError:
         return None

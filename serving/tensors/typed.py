@@ -12,6 +12,7 @@ read the careful way.
 
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -19,11 +20,10 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from serving.tensors.spec import Array, DType, Kind, TensorSpec
+from serving.tensors.spec import Array, TensorSpec
 
-_TYPES: dict[Kind, type] = {Kind.DECIMAL: float, Kind.INTEGER: int, Kind.BOOLEAN: bool, Kind.STRING: str}
-_PACKED = "?bBhHiIlLqQefd"
-"""The dtypes that `struct` packs as numpy lays them out, by the letter that both have for them."""
+_TYPES = dict.fromkeys("efd", float) | dict.fromkeys("bBhHiIlLqQ", int) | {"?": bool, "O": str}
+"""What msgspec makes, by numpy's letters for dtypes. The letters of numbers mean the same to `struct`."""
 _REFUSALS = (ValueError, OverflowError, struct.error)
 """For values of other types, beyond the range, and in lists of different lengths."""
 
@@ -33,81 +33,99 @@ class TypedReader:
 
     def __init__(self, specs: Mapping[str, TensorSpec]) -> None:
         """ValueError for inputs that have no such types."""
-        self._row_fields = [_Field(spec, 1) for spec in specs.values()]
-        self._column_fields = [_Field(spec, 0) for spec in specs.values()]
+        self._row_fields = _fields(specs, 1)
+        self._column_fields = _fields(specs, 0)
+        self._groups = _groups([field for field in self._row_fields if not field.levels])
         self._rows = msgspec.json.Decoder(list[_value_type(self._row_fields)])  # type: ignore[misc]
         self._columns = msgspec.json.Decoder(_value_type(self._column_fields))
 
     def rows(self, text: memoryview) -> dict[str, Array] | None:
         """The tensors of a list of rows, stacked into a new dimension 0; None for another value."""
         try:
-            return _stacked(self._rows.decode(text), self._row_fields)
+            return self._stacked(self._rows.decode(text))
         except _REFUSALS:
             return None
 
     def columns(self, text: memoryview) -> dict[str, Array] | None:
         """The tensors of an object of whole ones, or of the value of the only one; None for another value."""
         try:
-            return _whole(self._columns.decode(text), self._column_fields)
+            value = self._columns.decode(text)
+            values = astuple(value) if isinstance(value, msgspec.Struct) else (value,)
+            return {field.name: _tensor([values[field.place]], field)[0, ...] for field in self._column_fields}
         except _REFUSALS:
             return None
 
+    def _stacked(self, rows: list[Any]) -> dict[str, Array]:
+        """The tensors of rows, which are all objects or all bare values; ValueError for none, and for a mixture."""
+        fields = self._row_fields
+        (kind,) = set(map(type, rows))
+        if not issubclass(kind, msgspec.Struct):
+            return {fields[0].name: _tensor(rows, fields[0])}
+        values = list(chain.from_iterable(map(astuple, rows)))
+        tensors = {field.name: _tensor(values[field.place :: len(fields)], field) for field in fields if field.levels}
+        for group in self._groups:
+            vectors = _vectors([values[field.place :: len(fields)] for field in group], group[0].dtype)
+            tensors.update(zip([field.name for field in group], vectors, strict=True))
+        return tensors
 
+
+@dataclass(frozen=True)
 class _Field:
-    """One input: how its values are written, inside of `outer` lists."""
+    """One input: its place among the inputs, and how many lists deep its values are written."""
 
-    def __init__(self, spec: TensorSpec, outer: int) -> None:
-        if spec.dtype is None or spec.shape is None:
-            raise ValueError("no type says what its values are")
-        if spec.dtype.kind is not Kind.STRING and spec.dtype.numpy.char not in _PACKED:
-            raise ValueError("not packed by struct")
-        self.name = spec.name
-        self.dtype: DType = spec.dtype
-        self.levels = max(len(spec.shape) - outer, 0)
-        self.type = _listed(_TYPES[spec.dtype.kind], self.levels)
+    name: str
+    place: int
+    dtype: np.dtype[Any]
+    levels: int
+
+
+def _fields(specs: Mapping[str, TensorSpec], outer: int) -> list[_Field]:
+    """The inputs of a signature, whose values are inside of `outer` lists; ValueError for inputs of another kind."""
+    fields = []
+    for place, spec in enumerate(specs.values()):
+        if spec.dtype is None or spec.dtype.numpy.char not in _TYPES or spec.shape is None or spec.name == "b64":
+            raise ValueError(f"{spec.name} has no type that tells all")  # an object that holds "b64" may be base64
+        fields.append(_Field(spec.name, place, spec.dtype.numpy, max(len(spec.shape) - outer, 0)))
+    if not fields:
+        raise ValueError("there are no inputs")
+    return fields
+
+
+def _groups(fields: list[_Field]) -> list[list[_Field]]:
+    """The fields of each dtype."""
+    return [[field for field in fields if field.dtype == dtype] for dtype in {field.dtype: None for field in fields}]
+
+
+def _value_type(fields: list[_Field]) -> Any:
+    """An object of all fields by name; of a single one also the bare value."""
+    names = {f"f{field.place}": field.name for field in fields}
+    types = [(f"f{field.place}", _listed(_TYPES[field.dtype.char], field.levels)) for field in fields]
+    named = msgspec.defstruct("Named", types, rename=names, forbid_unknown_fields=True, gc=False)
+    return named | types[0][1] if len(fields) == 1 else named
 
 
 def _listed(type_: Any, levels: int) -> Any:
     return _listed(list[type_], levels - 1) if levels else type_
 
 
-def _value_type(fields: list[_Field]) -> Any:
-    """An object of all fields by name; of a single one also the bare value."""
-    if not fields:
-        raise ValueError("nothing to read")
-    if any(field.name == "b64" for field in fields):
-        raise ValueError("an object with that name may be base64")
-    names = {f"f{number}": field.name for number, field in enumerate(fields)}
-    types = [(key, field.type) for key, field in zip(names, fields, strict=True)]
-    named = msgspec.defstruct("Named", types, rename=names, forbid_unknown_fields=True, gc=False)
-    return named | fields[0].type if len(fields) == 1 else named
-
-
-def _stacked(rows: list[Any], fields: list[_Field]) -> dict[str, Array]:
-    """The tensors of rows, which are all objects or all bare values; ValueError for none, and for a mixture."""
-    (kind,) = set(map(type, rows))
-    if not issubclass(kind, msgspec.Struct):
-        return {field.name: _tensor(rows, field) for field in fields}
-    values = list(chain.from_iterable(map(astuple, rows)))
-    return {field.name: _tensor(values[number :: len(fields)], field) for number, field in enumerate(fields)}
-
-
-def _whole(value: Any, fields: list[_Field]) -> dict[str, Array]:
-    """The tensors of one object of them, or the only tensor."""
-    values = astuple(value) if isinstance(value, msgspec.Struct) else (value,)
-    tensors = {field.name: _tensor([value], field) for field, value in zip(fields, values, strict=True)}
-    return {name: tensor.reshape(tensor.shape[1:]) for name, tensor in tensors.items()}
-
-
 def _tensor(values: list[Any], field: _Field) -> Array:
-    """Values stacked into a new dimension 0; ValueError for ragged ones, OverflowError or struct.error out of range."""
+    """Values stacked into a new dimension 0; ValueError for ragged ones."""
     shape = [len(values)]
     for _ in range(field.levels):
         (size,) = set(map(len, values))
         shape.append(size)
         values = list(chain.from_iterable(values))
-    if field.dtype.kind is Kind.STRING:
-        return np.fromiter(map(str.encode, values), object, len(values)).reshape(shape)
-    array = np.empty(shape, field.dtype.numpy)
-    struct.pack_into(f"{len(values)}{field.dtype.numpy.char}", array.data, 0, *values)
-    return array
+    return _vectors([values], field.dtype).reshape(shape)
+
+
+def _vectors(columns: list[list[Any]], dtype: np.dtype[Any]) -> Array:
+    """A matrix with a row for each of several lists of one length; OverflowError or struct.error beyond the range."""
+    matrix = np.empty((len(columns), len(columns[0])), dtype)
+    if dtype.kind == "O":
+        for vector, column in zip(matrix, columns, strict=True):
+            vector[:] = list(map(str.encode, column))
+    else:
+        packer = struct.Struct(f"{len(columns[0])}{dtype.char}")
+        for number, column in enumerate(columns):
+            packer.pack_into(matrix.data, number * packer.size, *column)
+    return matrix
