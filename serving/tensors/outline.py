@@ -34,7 +34,7 @@ def outline(body: bytes) -> Outline | None:
     if head is None or body[end] != ord("}"):
         return None
     start, (name, key) = head.end(), head.groups()
-    named = body.rfind(b'"signature_name"', max(start, end - _TAIL_BYTES), end) if name is None else -1
+    named = body.rfind(b'"signature_name"', max(start, end - _TAIL_BYTES), end)
     if named != -1 and (tail := _TAIL.match(body, body.rfind(b",", start, named), end)):
         name, end = tail[1], tail.start()
     try:

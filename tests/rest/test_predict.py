@@ -263,6 +263,10 @@ def test_what_is_unusual_is_read_all_the_same(text: str, values: list[float] | N
         assert rows(f"[{text}, 1]", x=Input("float", 1))[2]["x"][2] == np.array(values, np.float32).tobytes()
 
 
+def test_an_object_of_b64_is_base64_whatever_the_name_of_the_input() -> None:
+    assert rows('[{"b64": "aGk="}]', b64=Input("string", 1))[2]["b64"][2] == [b"hi"]
+
+
 @pytest.mark.parametrize("known", ["true", '{"x": true}'])
 @pytest.mark.parametrize("intruder", ['{"x": true}', "true", "1", "[true]"])
 def test_rows_are_of_one_kind(known: str, intruder: str) -> None:
@@ -271,7 +275,7 @@ def test_rows_are_of_one_kind(known: str, intruder: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[[1, 2], [3]]", "[[1], [2, 3]]", "[[1, 2], [[3, 4]]]", "[[], [1]]", "[[1], 2]", "[]"]
+    "text", ["[[1, 2], [3]]", "[[1, 2], [3], [4, 5, 6]]", "[[1, 2], [[3, 4]]]", "[[], [1]]", "[[1], 2]", "[]"]
 )
 @pytest.mark.parametrize("padding", [0, FROM_BYTES])
 def test_ragged_lists_are_refused(text: str, padding: int) -> None:
@@ -331,6 +335,7 @@ def test_the_signature_is_the_one_that_the_body_names(body: str, is_other: bool)
         '{"inputs": [1], "signature_name": "\\ud800"}',
         '{"inputs": [1], "signature_name": "other"',
         '{"inputs": [1] "signature_name": "other"}',
+        '{"inputs": [1], "signature_name": "other" 5}',
         '{"inputs": , "signature_name": "other"}',
         '{"inputs": "x, "signature_name": "other"}',
         '{"inputs": [1]}}',
