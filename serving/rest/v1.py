@@ -19,7 +19,7 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter, Rule
 
 from serving import inference
-from serving.errors import InvalidArgument, MethodNotAllowed, NotFound
+from serving.errors import InvalidArgument, MethodNotAllowed, NotFound, ServingError
 from serving.inference import Inference, ModelChoice
 from serving.models.lifecycle import Handle, VersionStatus
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
@@ -27,11 +27,11 @@ from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.body import read_body
 from serving.rest.http import malformed, raw_path, trace
+from serving.rest.predict import check_envelope, read_predict
 from serving.settings import Settings
 from serving.tensors import encode
 from serving.tensors.examples import decode_examples
 from serving.tensors.parse import parse
-from serving.tensors.skim import Skimmed, skim
 
 _NAME = r"/(?P<name>[^/:]+)"
 _CHOICE = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
@@ -41,7 +41,6 @@ MAX_PATHS = 1024
 """How many paths are remembered with what they mean."""
 
 _MAX_VERSION = 2**63 - 1
-_ENVELOPE = schemas.Envelope()
 _EXAMPLES = schemas.Examples()
 
 
@@ -105,17 +104,10 @@ class _Protocol:
         return self._metadata(choice) if match["metadata"] else self._status(choice)
 
     def _predict(self, choice: ModelChoice, body: bytes) -> Answer:
-        skimmed = skim(body)
-        document = parse(body) if skimmed is None else skimmed.envelope
-        signature_name = schemas.load(_ENVELOPE, document)["signature_name"]
-        with self._borrow(choice) as handle:
-            signature = _predict_signature(handle, signature_name)
-            read = None if skimmed is None else _skimmed_tensors(signature, skimmed)
-            if read is None:
-                read = _tensors(signature, signature_name, document if skimmed is None else parse(body))
-            rows, inputs = read
-            outputs = self._models.run(handle, signature, inputs)
-        write = encode.encode_rows if rows else encode.encode_columns
+        with self._borrow_for(choice, body) as handle:
+            asked = read_predict(handle.servable.signatures, body)
+            outputs = self._models.run(handle, asked.signature, asked.inputs)
+        write = encode.encode_rows if asked.in_rows else encode.encode_columns
         return _versioned(write(outputs, self._settings.non_finite), handle.version)
 
     def _classify(self, choice: ModelChoice, body: bytes) -> Answer:
@@ -149,6 +141,14 @@ class _Protocol:
         ]
         return json_answer(orjson.dumps({"models": models}))
 
+    def _borrow_for(self, choice: ModelChoice, body: bytes) -> Handle:
+        """Borrow a version before its request is read; of an error in both, that of the request is told."""
+        try:
+            return self._borrow(choice)
+        except ServingError:
+            check_envelope(body)
+            raise
+
     def _borrow(self, choice: ModelChoice) -> Handle:
         """Borrow a version, and note it for the log and the metrics: only models that exist get a line there."""
         handle = self._models.borrow(choice)
@@ -176,32 +176,8 @@ def _choice(match: re.Match[str]) -> ModelChoice:
     return ModelChoice(unquote(match["name"]), version, None if match["label"] is None else unquote(match["label"]))
 
 
-def _predict_signature(handle: Handle, name: str) -> Signature:
-    signature = inference.find_signature(handle, name)
-    if signature is None:
-        raise InvalidArgument(f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def')
-    return signature
-
-
-def _tensors(signature: Signature, asked_for: str, document: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-    """Whether a predict request is in row format, and its tensors. `"inputs": {}` calls a signature without inputs."""
-    if not signature.inputs and document.get("inputs") != {}:
-        raise InvalidArgument(f"Failed to get input map for signature: {asked_for or 'DEFAULT'}")
-    read = schemas.load(schemas.predict_schema(signature), document)
-    return ("instances" in read, next(iter(read.values())))
-
-
-def _skimmed_tensors(signature: Signature, skimmed: Skimmed) -> tuple[bool, dict[str, Any]] | None:
-    """The same for a body that was skimmed; None where it has to be parsed after all."""
-    if len(signature.inputs) != 1:
-        return None
-    ((name, spec),) = signature.inputs.items()
-    array = None if spec.dtype is None else skimmed.tensor(spec.dtype)
-    return None if array is None else (skimmed.key == "instances", {name: array})
-
-
 def _examples(document: Any) -> tuple[str, list[Any]]:
-    signature_name = schemas.load(_ENVELOPE, document)["signature_name"]
+    signature_name = schemas.signature_name(document)
     envelope = schemas.load(_EXAMPLES, document)
     return signature_name, decode_examples(envelope["examples"], envelope["context"])
 
