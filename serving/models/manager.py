@@ -43,6 +43,7 @@ class ModelManager:
         self._stop = threading.Event()
         self._settled = threading.Event()
         self._garbage = threading.Event()
+        self._has_loaded = False
         self._thread = threading.Thread(target=self._run, name="model-manager", daemon=True)
 
     def start(self) -> None:
@@ -147,10 +148,19 @@ class ModelManager:
         return None if retry_at is None else max(0.0, retry_at - self._clock())
 
     def _collect_garbage(self) -> None:
-        """Free what was unloaded or half loaded: a session's graph refers to itself, and may be large."""
+        """Free what was unloaded or half loaded: a session's graph refers to itself, and may be large.
+
+        What is loaded is no garbage. It is kept out of the collections that large lists of numbers set off, and so is
+        what the parent has frozen; both are looked at only after something was unloaded.
+        """
         if self._garbage.is_set():
             self._garbage.clear()
-            gc.collect()
+            gc.unfreeze()
+        elif not self._has_loaded:
+            return
+        self._has_loaded = False
+        gc.collect()
+        gc.freeze()
 
     def _look(self) -> None:
         with self._lock:
@@ -177,6 +187,7 @@ class ModelManager:
         with self._lock:
             replaced = its.instance
             its.has_loaded(Instance(name, on_disk.version, servable, self._lock), on_disk.fingerprint)
+        self._has_loaded = True
         self._tell()
         log.info("model %s version %d is available (%.1f s)", name, on_disk.version, self._clock() - started)
         if replaced is not None:
