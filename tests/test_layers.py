@@ -27,6 +27,8 @@ MAY_IMPORT = {
     "flask": ("serving/rest/",),
     "werkzeug": ("serving/rest/",),
     "marshmallow": ("serving/rest/schemas.py",),
+    "msgspec": ("serving/tensors/typed.py",),
+    "simdjson": ("serving/tensors/skim.py",),
     "gunicorn": ("serving/worker.py",),
     "uvloop": ("serving/worker.py",),
     "httptools": ("serving/connection.py",),

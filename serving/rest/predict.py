@@ -1,8 +1,7 @@
 """The body of a predict request: the signature that it calls, and the tensors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from serving.errors import InvalidArgument
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
@@ -12,8 +11,7 @@ from serving.tensors.parse import parse
 from serving.tensors.spec import Array
 
 
-@dataclass(frozen=True)
-class PredictRequest:
+class PredictRequest(NamedTuple):
     """What a client asks for; `in_rows` says in which format, which is that of the answer too."""
 
     signature: Signature

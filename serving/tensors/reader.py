@@ -8,6 +8,7 @@ from serving.tensors.spec import Array, TensorSpec
 from serving.tensors.typed import TypedReader
 
 _GLANCE = 32
+"""How far into a text an object is looked for, since one cannot be skimmed, and trying takes as long as reading it."""
 
 
 class Tensors(dict[str, Array]):
