@@ -1,8 +1,10 @@
 """The fast way in, held against the careful one."""
 
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -144,3 +146,21 @@ def test_64_bit_integers_are_exact() -> None:
     assert array is not None
     assert array.tolist() == [9223372036854775807, -9223372036854775808, 9007199254740993]
     assert np.array_equal(skimmed("[18446744073709551615]", "DT_UINT64"), np.array([2**64 - 1], np.uint64))
+
+
+SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=4)
+
+
+@given(SHAPES, st.sampled_from([(",", ":"), (", ", ": ")]), st.integers(16, 40), st.data())
+def test_a_text_is_read_the_same_in_pieces_of_any_size(
+    shape: list[int], separators: tuple[str, str], piece_bytes: int, data: st.DataObject
+) -> None:
+    values = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+    text = json.dumps(values.tolist(), separators=separators)
+    with patch("serving.tensors.skim.PIECE_BYTES", piece_bytes):
+        assert np.array_equal(skim(memoryview(text.encode()), DTYPES["DT_INT64"]), values)
+        place = data.draw(st.integers(0, len(text)))
+        broken = text[:place] + data.draw(st.sampled_from("[],1- ")) + text[place + data.draw(st.integers(0, 1)) :]
+        read = skim(memoryview(broken.encode()), DTYPES["DT_INT64"])
+    if read is not None:
+        assert read.tolist() == json.loads(broken)
