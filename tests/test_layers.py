@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "uvloop": ("serving/worker.py",),
     "httptools": ("serving/connection.py",),
     "click": ("serving/cli.py",),
-    "threading": ("serving/models/", "serving/logs.py", "serving/metrics.py", "serving/worker.py"),
+    "threading": ("serving/models/", "serving/logs.py", "serving/metrics.py", "serving/fibers.py", "serving/worker.py"),
     "prometheus_client": ("serving/metrics.py", "gunicorn.conf.py"),
 }
 """Libraries that only these places may know."""
