@@ -6,9 +6,10 @@ The protocols (v1 today) and the command line translate to and from these calls;
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from serving import metrics
+from serving.caller import PATIENT, Caller
 from serving.errors import InvalidArgument, NotFound
 from serving.models.examples import serialize_examples
 from serving.models.lifecycle import Handle, State, Statuses, VersionStatus
@@ -54,20 +55,22 @@ class Inference:
         """Whether a model takes no longer to run than handing the request to another thread would."""
         return self._manager.is_quick(name)
 
-    def run(self, handle: Handle, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(
+        self, handle: Handle, signature: Signature, inputs: Mapping[str, Array], caller: Caller = PATIENT
+    ) -> dict[str, Array]:
         """Run a signature on one tensor for each of its inputs; one tensor for each of its outputs."""
         run_seconds, rows = metrics.run_metrics(handle.model, handle.version)
         started = time.perf_counter()
-        outputs = handle.servable.run(signature.name, inputs)
+        outputs = handle.servable.run(signature.name, inputs, caller)
         metrics.note(run_seconds, time.perf_counter() - started)
         metrics.note(rows, next((len(array) for array in inputs.values() if array.ndim), 1))
         return outputs
 
     def classify(
-        self, handle: Handle, signature: Signature, examples: list[Example]
+        self, handle: Handle, signature: Signature, examples: list[Example], caller: Caller = PATIENT
     ) -> tuple[Array | None, Array | None]:
         """Class labels [b, k] of string and scores [b, k] of float32 for b examples; what the model lacks is None."""
-        outputs = self._run_examples(handle, signature, examples)
+        outputs = self._run_examples(handle, signature, examples, caller)
         classes, scores = (outputs.get(name) for name in CLASSIFY_OUTPUTS)
         if classes is not None:
             _check_matrix(classes, len(examples), "classes", "DT_STRING")
@@ -79,9 +82,9 @@ class Inference:
             )
         return classes, scores
 
-    def regress(self, handle: Handle, signature: Signature, examples: list[Example]) -> Array:
+    def regress(self, handle: Handle, signature: Signature, examples: list[Example], caller: Caller = PATIENT) -> Array:
         """One float32 value for each of b examples, as [b]."""
-        outputs = self._run_examples(handle, signature, examples)["outputs"]
+        outputs = self._run_examples(handle, signature, examples, caller)["outputs"]
         if not (outputs.ndim == 1 or (outputs.ndim == 2 and outputs.shape[1] == 1)):
             raise InvalidArgument(
                 "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] "
@@ -95,8 +98,10 @@ class Inference:
             raise InvalidArgument(f"Expected output Tensor of DT_FLOAT.  Got: {_proto(outputs)}")
         return outputs.reshape(-1)
 
-    def _run_examples(self, handle: Handle, signature: Signature, examples: list[Example]) -> dict[str, Array]:
-        return self.run(handle, signature, {"inputs": serialize_examples(examples, signature.float_features)})
+    def _run_examples(
+        self, handle: Handle, signature: Signature, examples: list[Example], caller: Caller
+    ) -> dict[str, Array]:
+        return self.run(handle, signature, {"inputs": serialize_examples(examples, signature.float_features)}, caller)
 
     def statuses(self, choice: ModelChoice) -> tuple[VersionStatus, ...]:
         """The versions of a model in all workers, newest first, or the one that the request names."""
@@ -113,9 +118,12 @@ class Inference:
             raise NotFound(f"Could not find version {version} of model {choice.name}")
         return one
 
-    def models(self) -> dict[str, tuple[tuple[VersionStatus, ...], Mapping[str, int]]]:
-        """Every listed model: its versions, newest first, and its labels."""
-        return {name: (its, self._manager.labels(name)) for name, its in sorted(self._board.read().items())}
+    def models(self) -> dict[str, tuple[tuple[VersionStatus, ...], Mapping[str, int], Mapping[str, Any]]]:
+        """Every listed model: its versions, newest first, its labels, and how its requests are batched."""
+        return {
+            name: (its, self._manager.labels(name), self._manager.batching(name))
+            for name, its in sorted(self._board.read().items())
+        }
 
     def unready(self) -> dict[str, str]:
         """Why the server is not ready: a reason by the name of each model that some worker cannot answer for.

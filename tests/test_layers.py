@@ -11,7 +11,7 @@ FILES = sorted(
     for file in (ROOT / "app.py", ROOT / "wsgi.py", ROOT / "gunicorn.conf.py", *(ROOT / "serving").rglob("*.py"))
 )
 LAYERS = (
-    ("serving/errors.py", "serving/logs.py", "serving/metrics.py", "serving/__init__.py"),
+    ("serving/errors.py", "serving/caller.py", "serving/logs.py", "serving/metrics.py", "serving/__init__.py"),
     ("serving/settings.py", "serving/capacity.py"),
     ("serving/tensors/",),
     ("serving/models/",),

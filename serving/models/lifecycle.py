@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from serving.caller import PATIENT, Caller
 from serving.errors import InvalidArgument
 from serving.models.decisions import Known, Snapshot, backoff_seconds
 from serving.models.source import ModelOnDisk, wanted
@@ -71,6 +72,14 @@ class LoadedModel(Runnable, Protocol):
 
     is_quick: bool
     """Whether a run takes no longer than handing it to another thread would."""
+
+    def run(self, signature: str, inputs: Mapping[str, Array], caller: Caller = PATIENT) -> dict[str, Array]:
+        """As for any runnable; what nobody waits for any more is not run."""
+        ...
+
+    @property
+    def batching(self) -> Mapping[str, Mapping[str, Any]]:
+        """How the requests to each signature are batched, or why they are not; values of JSON."""
 
 
 class LoadError(Exception):

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from serving.errors import InvalidArgument, NotFound, Unavailable
 from serving.models.decisions import LoadVersion, Snapshot, backoff_seconds, next_action, next_retry
@@ -108,6 +109,13 @@ class ModelManager:
         """The labels of a model; none when there is no such model."""
         with self._lock:
             return dict(self._models.get(name, _UNKNOWN).labels())
+
+    def batching(self, name: str) -> dict[str, Mapping[str, Any]]:
+        """How the requests to each available version of a model are batched, by the version's number as text."""
+        with self._lock:
+            versions = sorted(self._models.get(name, Model()).versions.items())
+            loaded = {version: its.instance.servable for version, its in versions if its.instance is not None}
+        return {str(version): servable.batching for version, servable in loaded.items()}
 
     def statuses(self) -> Statuses:
         """The versions of every listed model, newest first, with the last few that ended."""

@@ -14,7 +14,8 @@ from flask import request
 from werkzeug.exceptions import HTTPException
 
 from serving import metrics
-from serving.errors import MethodNotAllowed, NotFound, ServingError, Unavailable
+from serving.caller import CALLER, PATIENT, Caller
+from serving.errors import InvalidArgument, MethodNotAllowed, NotFound, ServingError, Unavailable
 from serving.logs import Access, AccessLog
 from serving.rest.application import Answer, Application, Environ, json_answer
 from serving.settings import Settings
@@ -26,9 +27,13 @@ MAX_ERROR_BYTES = 4096
 COMPRESS_FROM_BYTES = 4096
 """Smaller answers fit a few packets, so compressing them costs more time than it saves."""
 
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+MAX_TIMEOUT_MS = 24 * 3600 * 1000
+
 _MALFORMED = "Malformed request: "
 _SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
 _TRACE = "serving.trace"
+_DIGITS = re.compile(r"[0-9]{1,9}")
 _EXPOSED = "X-Model-Version, X-Request-Id"
 _ORIGIN = re.compile(r"https?://")
 _UPSTREAM_PATH = re.compile(r"(?i)/v1/")
@@ -40,6 +45,7 @@ class Trace:
 
     started: float
     request_id: str
+    caller: Caller
     model: str = ""
     version: str = ""
     method: str = ""
@@ -63,13 +69,31 @@ def malformed() -> str:
     return f"{_MALFORMED}{request.method} {raw_path()}"
 
 
+def heed_deadline() -> None:
+    """Give the request in hand less time where its headers ask for that; raise if nobody waits for it any more."""
+    caller = trace().caller
+    asked = request.environ.get("HTTP_X_REQUEST_TIMEOUT_MS")
+    if asked is not None:
+        caller.allow(_milliseconds(asked) / 1000)
+    caller.check()
+
+
+def _milliseconds(text: str) -> int:
+    if not _DIGITS.fullmatch(text) or not 1 <= int(text) <= MAX_TIMEOUT_MS:
+        raise InvalidArgument(
+            f"{TIMEOUT_HEADER} is {text[:40]!r}; give a whole number of milliseconds from 1 to {MAX_TIMEOUT_MS}"
+        )
+    return int(text)
+
+
 def attach(app: Application, settings: Settings, access_log: AccessLog | None) -> None:
     """Give the app what every request gets."""
 
     @app.before_request
     def note_start() -> Answer | None:
         environ = request.environ
-        environ[_TRACE] = Trace(time.perf_counter(), _request_id(environ.get("HTTP_X_REQUEST_ID", "")))
+        caller = environ.get(CALLER) or _caller(settings.request_timeout_seconds)
+        environ[_TRACE] = Trace(time.perf_counter(), _request_id(environ.get("HTTP_X_REQUEST_ID", "")), caller)
         return _preflight() if environ["REQUEST_METHOD"] == "OPTIONS" else None
 
     @app.errorhandler(Exception)
@@ -101,11 +125,17 @@ def attach(app: Application, settings: Settings, access_log: AccessLog | None) -
 
     def note_refusal(method: str, path: str, sent_id: str, status: int) -> str:
         """Record an answer that the server gives without the app, and return the id that it shall carry."""
-        notes = Trace(time.perf_counter(), _request_id(sent_id))
+        notes = Trace(time.perf_counter(), _request_id(sent_id), PATIENT)
         record(notes, method or "-", path or "-", status)
         return notes.request_id
 
     app.extensions["note_refusal"] = note_refusal
+
+
+def _caller(seconds: float) -> Caller:
+    """Whoever sent a request under a worker that does not say."""
+    now = time.monotonic()
+    return Caller(now, now + seconds)
 
 
 def _request_id(sent: str) -> str:

@@ -26,7 +26,7 @@ from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.body import read_body
-from serving.rest.http import malformed, raw_path, trace
+from serving.rest.http import heed_deadline, malformed, raw_path, trace
 from serving.rest.predict import check_envelope, read_predict
 from serving.settings import Settings
 from serving.tensors import encode
@@ -93,6 +93,7 @@ class _Protocol:
 
     def _run(self, verb: str, choice: ModelChoice) -> Answer:
         trace().method = verb
+        heed_deadline()
         limits = self._settings
         body = read_body(request.environ, limits.max_body_bytes, limits.max_decompressed_bytes)
         return self._verbs[verb](choice, body)
@@ -106,7 +107,7 @@ class _Protocol:
     def _predict(self, choice: ModelChoice, body: bytes) -> Answer:
         with self._borrow_for(choice, body) as handle:
             asked = read_predict(handle.servable.signatures, body)
-            outputs = self._models.run(handle, asked.signature, asked.inputs)
+            outputs = self._models.run(handle, asked.signature, asked.inputs, trace().caller)
         write = encode.encode_rows if asked.in_rows else encode.encode_columns
         return _versioned(write(outputs, self._settings.non_finite), handle.version)
 
@@ -114,14 +115,14 @@ class _Protocol:
         signature_name, examples = _examples(parse(body))
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_classify)
-            classes, scores = self._models.classify(handle, signature, examples)
+            classes, scores = self._models.classify(handle, signature, examples, trace().caller)
         return _versioned(encode.encode_classes(classes, scores, self._settings.non_finite), handle.version)
 
     def _regress(self, choice: ModelChoice, body: bytes) -> Answer:
         signature_name, examples = _examples(parse(body))
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_regress)
-            values = self._models.regress(handle, signature, examples)
+            values = self._models.regress(handle, signature, examples, trace().caller)
         return _versioned(encode.encode_regressions(values, self._settings.non_finite), handle.version)
 
     def _metadata(self, choice: ModelChoice) -> Answer:
@@ -137,7 +138,8 @@ class _Protocol:
             raise InvalidArgument("Missing model name in request.")
         models = [
             {"name": name, "model_version_status": [_status(status) for status in statuses], "version_labels": labels}
-            for name, (statuses, labels) in self._models.models().items()
+            | {"batching": batching}
+            for name, (statuses, labels, batching) in self._models.models().items()
         ]
         return json_answer(orjson.dumps({"models": models}))
 

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from werkzeug.wrappers import Request
 
 from app import create_app
 from serving import metrics
+from serving.caller import CALLER, Caller
 from serving.inference import Inference
 from serving.logs import AccessLog
 from serving.models.loader import Loader
@@ -461,3 +463,42 @@ def test_a_request_before_the_models_are_there_may_be_sent_again(
     finally:
         go_on.set()
         app.extensions["services"].close()
+
+
+# Deadlines.
+
+
+@pytest.mark.parametrize("milliseconds", ["1000", "1", "86400000"])
+def test_a_caller_may_ask_for_less_time(client: FlaskClient, milliseconds: str) -> None:
+    assert client.get("/healthz", headers={"X-Request-Timeout-Ms": milliseconds}).status_code == 200
+
+
+def test_the_time_that_a_caller_allows_counts_from_the_arrival(half_plus_two: Path) -> None:
+    with serve(model_dir=half_plus_two) as client:
+        for waited, status in ((0.0, 200), (2.0, 504)):
+            arrived = time.monotonic() - waited
+            caller = Caller(arrived, arrived + 30)
+            headers = {"X-Request-Timeout-Ms": "1500"}
+            response = client.post(PREDICT, data=ROW, headers=headers, environ_overrides={CALLER: caller})
+            assert response.status_code == status
+        assert error(response, 504).startswith("Timed out waiting for notification")
+
+
+def test_a_caller_cannot_ask_for_more_time_than_the_server_allows(client: FlaskClient) -> None:
+    headers = {"X-Request-Timeout-Ms": "60000"}
+    late = Caller(time.monotonic() - 31, time.monotonic() - 1)
+    path = "/v1/models/half_plus_two:predict"
+    assert error(client.post(path, data=ROW, headers=headers, environ_overrides={CALLER: late}), 504)
+
+
+def test_a_request_whose_caller_hung_up_is_not_looked_at(client: FlaskClient) -> None:
+    gone = {CALLER: Caller(gone=True)}
+    response = client.post("/v1/models/half_plus_two:predict", data="not even JSON", environ_overrides=gone)
+    assert error(response, 499) == "The caller hung up before the request was computed"
+
+
+@pytest.mark.parametrize("sent", ["", "0", "-1", "1.5", "1e3", "soon", "86400001", "9" * 30, " 5", "\u0665"])
+def test_a_time_that_is_none_says_what_to_give(client: FlaskClient, sent: str) -> None:
+    path = "/v1/models/half_plus_two:predict"
+    response = client.post(path, data=ROW, environ_overrides={"HTTP_X_REQUEST_TIMEOUT_MS": sent})
+    assert "give a whole number of milliseconds from 1 to 86400000" in error(response)
