@@ -5,6 +5,7 @@ request runs in a fiber (a greenlet): it can be paused in the middle and go on l
 waits on a `signal`, which is a lock in a thread and a pause in a fiber.
 """
 
+import contextlib
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
@@ -60,20 +61,26 @@ def signal(fiber: Fiber | None) -> Signal:
 class _FiberSignal:
     def __init__(self, fiber: Fiber) -> None:
         self._fiber = fiber
+        self._thread = threading.get_ident()
         self._released = False
         self._waiting = False
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if self._released:
+            return True
         timer = self._fiber.loop.call_later(timeout, self._end_wait) if timeout >= 0 else None
-        self._waiting = not self._released
-        if self._waiting:
-            self._fiber.pause()
+        self._waiting = True
+        self._fiber.pause()
         if timer is not None:
             timer.cancel()
         return self._released
 
     def release(self) -> None:
-        self._fiber.loop.call_soon_threadsafe(self._set)
+        if threading.get_ident() == self._thread and current() is None:
+            self._set()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop has ended without waiting for this
+                self._fiber.loop.call_soon_threadsafe(self._set)
 
     def _set(self) -> None:
         self._released = True

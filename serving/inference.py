@@ -51,9 +51,9 @@ class Inference:
         """Borrow the version that a request names; NotFound, or InvalidArgument for an unknown label."""
         return self._manager.borrow(choice.name, choice.version, choice.label, self._timeout_seconds)
 
-    def is_quick(self, name: str) -> bool:
-        """Whether a model takes no longer to run than handing the request to another thread would."""
-        return self._manager.is_quick(name)
+    def answers_in_loop(self, name: str) -> bool:
+        """Whether the requests to a model may be answered in an event loop."""
+        return self._manager.answers_in_loop(name)
 
     def run(
         self, handle: Handle, signature: Signature, inputs: Mapping[str, Array], caller: Caller = PATIENT

@@ -35,6 +35,7 @@ from serving.connection import (
     environ_of,
     refusal,
 )
+from serving.fibers import Fiber
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -153,7 +154,9 @@ class _Front:
     def answer(self, request: Request, connection: Connection) -> None:
         """Have a request answered: here when it is quick, else in a thread, unless too many wait for one already."""
         if self._is_quick(request.method, request.target, request.body_bytes):
-            connection.send(*self._answer(request, connection))
+            Fiber(
+                lambda: self._answer(request, connection), lambda answer: connection.send(*answer), self._loop
+            ).go_on()
         elif not self._threads.submit(lambda: self._answer_later(request, connection)):
             connection.send(*self._refuse(request, _TOO_BUSY, keep_alive=request.keep_alive and not self._draining))
 

@@ -17,7 +17,7 @@ class FakeServable:
     def __init__(self, signatures: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None) -> None:
         self.signatures = signatures or {}
         self.metadata = metadata or {}
-        self.is_quick = False
+        self.answers_in_loop = False
         self.batching: Mapping[str, Any] = {}
         self.closes = 0
 

@@ -11,7 +11,14 @@ FILES = sorted(
     for file in (ROOT / "app.py", ROOT / "wsgi.py", ROOT / "gunicorn.conf.py", *(ROOT / "serving").rglob("*.py"))
 )
 LAYERS = (
-    ("serving/errors.py", "serving/caller.py", "serving/logs.py", "serving/metrics.py", "serving/__init__.py"),
+    (
+        "serving/errors.py",
+        "serving/caller.py",
+        "serving/logs.py",
+        "serving/metrics.py",
+        "serving/fibers.py",
+        "serving/__init__.py",
+    ),
     ("serving/settings.py", "serving/capacity.py"),
     ("serving/tensors/",),
     ("serving/models/",),

@@ -15,21 +15,26 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from serving import metrics
 from serving.caller import PATIENT, TIMED_OUT, Caller
 from serving.errors import DeadlineExceeded
+from serving.fibers import current
 from serving.models.lifecycle import Runnable
 from serving.models.limits import BatchLimits, Plan
 from serving.models.rows import Tensors, batch_key, join, merge, pad, part, row_count, slices
+from serving.models.runner import Runner
 from serving.models.waiting import Task, WaitingTasks
 from serving.tensors.spec import Array
 
 log = logging.getLogger(__name__)
 
+_LONGEST_WAIT = 24 * 3600.0
 LONG_SECONDS = 0.01
 """A run that computes longer shows that a model is not quick, whatever its trial has shown."""
+_ALONE = BatchLimits()
 NOT_ROW_BY_ROW = "its answers are not row by row"
 
 
@@ -46,7 +51,7 @@ class Batcher:
         computed: Callable[[], float] = time.thread_time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`plans` says how to batch each signature; requests to others, or to a quick model, run as they are.
+        """`plans` says how to batch each signature; requests to others run as they are.
 
         `on_slow` is called when a run shows that the model is not quick after all. `computed` is a clock of
         what the thread computes: on a busy machine a quick run may take long by the clock on the wall.
@@ -65,6 +70,7 @@ class Batcher:
         self._arrivals = threading.Condition(self._lock)
         self._tasks = WaitingTasks()
         self._busy = False
+        self._runner = Runner(f"model {name}")
 
     def run(self, signature: str, inputs: Tensors, caller: Caller = PATIENT) -> dict[str, Array]:
         """Run a request, together with others where they meet; as `Runnable.run`.
@@ -72,16 +78,23 @@ class Batcher:
         Raises Cancelled or DeadlineExceeded, without running it, where the caller has given up.
         """
         caller.check()
+        fiber = current()
         limits = self._limits(signature)
         rows = row_count(inputs) if limits else None
-        if limits is None or not rows:
-            return self._run_as_it_is(signature, inputs)
-        if rows > limits.max_rows and limits.splits:
+        if limits and rows and rows < limits.max_rows:
+            key = batch_key(signature, inputs, limits.pad_lengths)
+        elif limits and rows and rows > limits.max_rows and limits.splits:
             return self._run_in_slices(signature, inputs, rows, limits, caller)
-        if rows >= limits.max_rows:
-            return self._model.run(signature, inputs)
-        key = batch_key(signature, inputs, limits.pad_lengths)
-        return self._run_with_others(Task(key, signature, inputs, rows, caller, limits, self._clock()))
+        elif fiber is None or self.is_quick:
+            return self._run_model(signature, inputs)
+        else:  # alone, but elsewhere: the event loop must not wait for it
+            key, limits = (object(),), _ALONE
+        return self._run_with_others(Task(key, signature, inputs, rows or 1, caller, limits, self._clock(), fiber))
+
+    @property
+    def answers_in_loop(self) -> bool:
+        """Whether the requests may be answered in an event loop: they are quick, or wait for a batch there."""
+        return self.is_quick or all(plan.limits for plan in self._plans.values())
 
     @property
     def waiting(self) -> int:
@@ -100,14 +113,15 @@ class Batcher:
 
     def close(self) -> None:
         """Close the model."""
+        self._runner.close()
         self._model.close()
 
     def _limits(self, signature: str) -> BatchLimits | None:
         plan = self._plans.get(signature)
         return plan.limits if plan else None
 
-    def _run_as_it_is(self, signature: str, inputs: Tensors) -> dict[str, Array]:
-        """Run a request alone. A quick model stops being one when that takes long."""
+    def _run_model(self, signature: str, inputs: Tensors) -> dict[str, Array]:
+        """Run the model. A quick one stops being that when it takes long."""
         if not self.is_quick:
             return self._model.run(signature, inputs)
         started = self._computed()
@@ -127,25 +141,37 @@ class Batcher:
         if whole is not None:
             return whole
         self._stop_batching(signature)
-        return self._model.run(signature, inputs)
+        return self.run(signature, inputs, caller)
 
     # Taking turns.
 
     def _run_with_others(self, task: Task) -> dict[str, Array]:
         with self._lock:
-            task.leads, self._busy = not self._busy, True
-            if not task.leads:
+            is_first, self._busy = not self._busy, True
+            if is_first:
+                self._give_turn(task)
+            else:
                 self._tasks.append(task)
                 self._arrivals.notify()
-        if not task.leads:
-            self._wait(task)
+        self._wait(task)
         if task.leads:
             self._lead(task)
         return task.result()
 
+    def _give_turn(self, task: Task) -> None:
+        """Let a task lead, with the lock held: in its thread or, for a fiber, in the loop or in another thread."""
+        if task.fiber is None:
+            task.leads = True
+            task.signal.release()
+        elif self.is_quick:
+            task.fiber.loop.call_soon_threadsafe(self._lead, task)
+        else:
+            self._runner.submit(partial(self._lead, task))
+
     def _wait(self, task: Task) -> None:
         """Wait until the task is done or leads; when its time is over, leave it to those that run it, if any do."""
-        if task.signal.acquire(timeout=min(task.caller.seconds_left(), threading.TIMEOUT_MAX)):
+        is_soon = task.fiber is not None and self.is_quick
+        if task.signal.acquire(timeout=-1 if is_soon else min(task.caller.seconds_left(), _LONGEST_WAIT)):
             return
         with self._lock:
             self._tasks.remove(task)
@@ -167,11 +193,9 @@ class Batcher:
                 successor = self._tasks.pop()
                 self._busy = successor is not None
                 if successor is not None:
-                    successor.leads = True
-            for other in batch[1:]:
-                other.signal.release()
-            if successor is not None:
-                successor.signal.release()
+                    self._give_turn(successor)
+            for task in batch if leader.fiber else batch[1:]:
+                task.signal.release()
 
     def _gather(self, leader: Task) -> None:
         """Wait for others if that was asked for; with the lock, which is given up meanwhile."""
@@ -200,14 +224,13 @@ class Batcher:
     def _run_together(self, batch: list[Task]) -> None:
         """Run tasks as one and give each its outputs."""
         signature, counts = batch[0].signature, [task.rows for task in batch]
-        limits = self._limits(signature)
-        rows = limits.padded(sum(counts)) if limits else sum(counts)
+        rows = batch[0].limits.padded(sum(counts)) if self._limits(signature) else sum(counts)
         inputs = merge([task.inputs for task in batch])
         if rows == batch[0].rows:
-            batch[0].outputs = self._model.run(signature, inputs)
+            batch[0].outputs = self._run_model(signature, inputs)
             return
-        self._batch_rows.observe(sum(counts))
-        parts = part(self._model.run(signature, pad(inputs, rows)), counts, rows)
+        metrics.note(self._batch_rows, sum(counts))
+        parts = part(self._run_model(signature, pad(inputs, rows)), counts, rows)
         if parts is None:
             self._stop_batching(signature)
             raise _NotRowByRow

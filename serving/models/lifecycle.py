@@ -70,8 +70,9 @@ class Runnable(Protocol):
 class LoadedModel(Runnable, Protocol):
     """A loaded model, as the manager and the requests see it."""
 
-    is_quick: bool
-    """Whether a run takes no longer than handing it to another thread would."""
+    @property
+    def answers_in_loop(self) -> bool:
+        """Whether its requests may be answered in an event loop."""
 
     def run(self, signature: str, inputs: Mapping[str, Array], caller: Caller = PATIENT) -> dict[str, Array]:
         """As for any runnable; what nobody waits for any more is not run."""

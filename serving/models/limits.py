@@ -20,6 +20,8 @@ WAITING_BATCHES = 16
 """Batches' worth of rows that may wait; more are refused."""
 GOOD_ENOUGH = 0.9
 """The share of the best throughput that a smaller batch must reach to be preferred to the larger one."""
+LOOP_SECONDS = 0.001
+"""How long a batch may take in an event loop, where the batches of quick models run."""
 TARGET_SHARE = 0.5
 """How much of the latency target a run may take: a request may have to wait for one run before its own."""
 
@@ -83,6 +85,8 @@ def plan(profile: Profile, asked: BatchingParameters, target_seconds: float = 0.
     if obstacle:
         return Plan(None, obstacle)
     max_rows = _max_rows(profile.seconds, asked, target_seconds * TARGET_SHARE)
+    if profile.quick and not asked.for_model:
+        max_rows = min(max_rows, rows_in_loop(profile.seconds))
     if max_rows < 2:
         return Plan(None, "the latency target leaves no time for more than one row")
     limits = BatchLimits(
@@ -101,8 +105,6 @@ def _obstacle(profile: Profile, asked: BatchingParameters) -> str:
         return "its batching parameters allow one row only"
     if profile.obstacle and not (profile.unproven and asked.for_model):
         return profile.obstacle
-    if profile.quick and not asked.for_model:
-        return "a run takes less time than joining requests"
     return ""
 
 
@@ -128,6 +130,12 @@ def fastest_rows(seconds: Mapping[int, float]) -> int:
     if good == max(of_a_row):  # larger batches may be faster still
         return max(DEFAULT_ROWS, good)
     return max(LEAST_ROWS, good)
+
+
+def rows_in_loop(seconds: Mapping[int, float]) -> int:
+    """The largest batch that an event loop may run, if rows that were not measured are as fast as those that were."""
+    of_a_row = min((its / rows for rows, its in seconds.items()), default=LOOP_SECONDS / DEFAULT_ROWS)
+    return round(LOOP_SECONDS / of_a_row)
 
 
 def rows_within(seconds: Mapping[int, float], target_seconds: float) -> int:

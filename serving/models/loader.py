@@ -54,7 +54,7 @@ class Loader:
             raise LoadError(error_code(error), f"warm-up failed: {clean_message(error)}") from error
         profiles = try_signatures(servable, sizes_asked(asked))
         plans = {signature: plan(profile, asked, self._target_seconds) for signature, profile in profiles.items()}
-        is_quick = are_quick(profiles) and not any(its.limits for its in plans.values())
+        is_quick = are_quick(profiles) and not any(its.limits and its.limits.delay_seconds for its in plans.values())
         if is_quick:
             servable.run_in_callers_thread([signature for signature, profile in profiles.items() if profile.quick])
         metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)

@@ -94,11 +94,11 @@ class ModelManager:
         asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise NotFound(f"Servable not found for request: {asked}")
 
-    def is_quick(self, name: str) -> bool:
-        """Whether every version of a model that can be borrowed is quick to run; False when there is none."""
+    def answers_in_loop(self, name: str) -> bool:
+        """Whether the requests to any version of a model may be answered in an event loop; False when there is none."""
         with self._lock:
             instances = [its.instance for its in self._models.get(name, _UNKNOWN).versions.values() if its.instance]
-        return bool(instances) and all(instance.servable.is_quick for instance in instances)
+        return bool(instances) and all(instance.servable.answers_in_loop for instance in instances)
 
     def version_of_label(self, name: str, label: str) -> int:
         """The version that a label stands for now; InvalidArgument when it stands for none."""

@@ -17,8 +17,8 @@ from serving.models.servable import DEFAULT_SIGNATURE, Servable, Signature
 from serving.models.speed import MEASURE_SECONDS, Run, fastest_seconds, measure_sizes
 from serving.tensors.spec import Array, Kind, TensorSpec
 
-QUICK_SECONDS = 0.0005
-"""A run of one row that takes less is over sooner than it could be handed to another thread."""
+QUICK_SECONDS = 0.0002
+"""A run of one row that takes less is over sooner than it could be handed to another thread and back."""
 SLOW_SECONDS = 0.3
 """A signature of which one row takes longer, also the second time, is not tried any further."""
 LOOP_SECONDS = 1.0
@@ -98,7 +98,7 @@ def try_signature(
         return Profile(f"a trial with made-up rows failed: {error}", quick, unproven=True)
     quick = seconds < QUICK_SECONDS and not nature.loops and _work_follows_rows(signature)
     obstacle = difference(together, alone)
-    if obstacle or (quick and not sizes):
+    if obstacle:
         return Profile(obstacle, quick)
     ends = min(ends, clock() + MEASURE_SECONDS)
     return Profile("", quick, seconds=measure_sizes(run, rows, sizes, clock, ends))

@@ -3,13 +3,12 @@
 Not for several threads at once: the batcher's lock guards it.
 """
 
-import threading
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
 
 from serving.caller import Caller
 from serving.errors import ServingError, Unavailable
+from serving.fibers import Fiber, Signal, signal
 from serving.models.limits import BatchLimits
 from serving.models.rows import Key, Tensors
 from serving.tensors.spec import Array
@@ -29,13 +28,15 @@ class Task:
     caller: Caller
     limits: BatchLimits
     arrived: float
+    fiber: Fiber | None = None
+    """The fiber that waits for the outputs, if it is not a thread that does."""
+    signal: Signal = field(init=False)
     leads: bool = False
-    signal: Any = field(default_factory=threading.Lock)
     outputs: dict[str, Array] | None = None
     error: Exception | None = None
 
     def __post_init__(self) -> None:
-        self.signal.acquire()
+        self.signal = signal(self.fiber)
 
     def drop_if_given_up(self) -> bool:
         """End the task with an error if nobody waits for it any more; whether that is so."""

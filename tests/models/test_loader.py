@@ -137,14 +137,15 @@ class TestBatching:
             self.load(loader, tmp_path, "max_batch_size { value: 16 } batch_timeout_micros { value: 2000 }").close()
         assert "signature serving_default is batched: max_rows 16, max_waiting_rows 256, delay_ms 2.0" in caplog.text
 
-    def test_a_model_with_parameters_of_its_own_is_batched_even_when_it_is_quick(
-        self, tmp_path: Path, loader: Loader
+    @pytest.mark.parametrize(("parameters", "quick"), [("", True), ("batch_timeout_micros { value: 2000 }", False)])
+    def test_a_quick_model_is_answered_in_the_loop_unless_it_shall_wait_for_others(
+        self, tmp_path: Path, loader: Loader, parameters: str, quick: bool
     ) -> None:
         saved_models.mlp(tmp_path / "1")
-        (tmp_path / "1" / MODEL_FILE).write_text("")
+        (tmp_path / "1" / MODEL_FILE).write_text(parameters)
         batcher = loader("mlp", 1, tmp_path / "1")
         assert batcher.batching["serving_default"]["batched"]
-        assert not batcher.is_quick
+        assert batcher.is_quick == quick
         batcher.close()
 
     def test_what_is_wrong_with_the_parameters_of_a_model_is_a_load_error(self, tmp_path: Path, loader: Loader) -> None:

@@ -180,10 +180,6 @@ class TestMeasuring:
 
         assert list(self.measure(seconds_of)[0]) == [1, 2, 4, 8]
 
-    def test_a_quick_signature_is_measured_only_when_asked_for(self) -> None:
-        assert self.measure(lambda rows: 0.0001)[0] == {}
-        assert list(self.measure(lambda rows: 0.0001, sizes=(2,))[0]) == [2]
-
 
 class TestOfSavedModels:
     @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""Requests to a model that are answered in an event loop: they wait there without holding it up."""
+
+import asyncio
+import threading
+import time
+from functools import partial
+
+import pytest
+
+from serving.caller import Caller
+from serving.errors import DeadlineExceeded, InvalidArgument
+from serving.fibers import Fiber
+from serving.models.batching import Batcher
+from serving.models.limits import BatchLimits, Plan
+from tests.models.test_batching import Doubling, floats
+
+Outcome = list[float] | str
+
+
+class Bench:
+    """A batched model and an event loop in which its requests are answered."""
+
+    def __init__(self, is_quick: bool) -> None:
+        self.model = Doubling()
+        plans = {"double": Plan(BatchLimits(max_rows=8)), "alone": Plan(None, "it is not pure")}
+        self.batcher = Batcher(self.model, plans, "m", is_quick)
+
+    def answers(self, *requests: list[float], signature: str = "double", seconds: float = 30.0) -> list[Outcome]:
+        """What becomes of requests that arrive in one turn of the loop, in their order."""
+        return asyncio.run(self._answers(requests, signature, seconds))
+
+    async def _answers(self, requests: tuple[list[float], ...], signature: str, seconds: float) -> list[Outcome]:
+        loop = asyncio.get_running_loop()
+        outcomes = [loop.create_future() for _ in requests]
+        for values, outcome in zip(requests, outcomes, strict=True):
+            now = time.monotonic()
+            answer = partial(self._answer, values, signature, Caller(now, now + seconds))
+            Fiber(answer, outcome.set_result, loop).go_on()
+        return await asyncio.wait_for(asyncio.gather(*outcomes), 20)
+
+    def _answer(self, values: list[float], signature: str, caller: Caller) -> Outcome:
+        try:
+            doubled: list[float] = self.batcher.run(signature, floats(*values), caller)["y"].tolist()
+        except (InvalidArgument, DeadlineExceeded) as error:
+            return type(error).__name__
+        return doubled
+
+
+@pytest.fixture(params=[True, False], ids=["quick", "slow"])
+def either(request: pytest.FixtureRequest) -> Bench:
+    return Bench(request.param)
+
+
+@pytest.fixture
+def slow() -> Bench:
+    return Bench(is_quick=False)
+
+
+def test_each_request_gets_its_own_rows(either: Bench) -> None:
+    assert either.answers([1.0], [2.0, 3.0], [4.0]) == [[2.0], [4.0, 6.0], [8.0]]
+
+
+def test_requests_to_a_quick_model_that_arrive_together_run_together() -> None:
+    quick = Bench(is_quick=True)
+    quick.answers([1.0], [2.0, 3.0], [4.0])
+    assert quick.model.batches == [[1.0, 2.0, 3.0, 4.0]]
+
+
+def test_no_batch_is_larger_than_its_limit(either: Bench) -> None:
+    assert either.answers(*[[1.0, 2.0, 3.0]] * 5) == [[2.0, 4.0, 6.0]] * 5
+    assert max(map(len, either.model.batches)) <= 8
+
+
+def test_a_failing_request_fails_alone(either: Bench) -> None:
+    assert either.answers([1.0], [-1.0], [3.0]) == [[2.0], "InvalidArgument", [6.0]]
+
+
+@pytest.mark.parametrize("signature", ["double", "alone"])
+@pytest.mark.parametrize("rows", [0, 1, 8, 9, 100])
+def test_a_request_of_any_size_is_answered(either: Bench, signature: str, rows: int) -> None:
+    assert either.answers([1.0] * rows, signature=signature) == [[2.0] * rows]
+
+
+def test_the_loop_goes_on_while_a_model_runs(slow: Bench) -> None:
+    slow.model.go_on.clear()
+
+    async def meanwhile() -> None:
+        while not slow.model.batches:
+            await asyncio.sleep(0.001)
+        slow.model.go_on.set()
+
+    async def both() -> list[Outcome]:
+        release = asyncio.create_task(meanwhile())
+        answers = await slow._answers(([1.0],), "double", 30)
+        await release
+        return answers
+
+    assert asyncio.run(both()) == [[2.0]]
+
+
+def test_a_request_whose_time_is_over_waits_no_longer(slow: Bench) -> None:
+    slow.model.go_on.clear()
+    assert slow.answers([1.0], [2.0], seconds=0.05) == ["DeadlineExceeded"] * 2
+    slow.model.go_on.set()
+    assert slow.answers([3.0]) == [[6.0]]
+
+
+def test_threads_and_fibers_take_turns(slow: Bench) -> None:
+    slow.model.go_on.clear()
+    outcomes: list[list[float]] = []
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(slow.batcher.run("double", floats(5))["y"].tolist()))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    slow.model.go_on.set()
+    assert slow.answers([1.0], [2.0]) == [[2.0], [4.0]]
+    for thread in threads:
+        thread.join(20)
+    assert outcomes == [[10.0]] * 3
