@@ -8,7 +8,9 @@ from pathlib import Path
 
 from serving import capacity, metrics
 from serving.models.batching import Batcher, BatchLimits
+from serving.models.golden import check_golden
 from serving.models.lifecycle import LoadError
+from serving.models.provenance import Inspector
 from serving.models.runtime import choose_device, list_gpus, session_config
 from serving.models.servable import Servable, clean_message, error_code
 from serving.models.trial import are_quick, try_signatures
@@ -29,12 +31,15 @@ class Loader:
             "worker %d runs models on %s, TensorFlow threads: %d", settings.worker_index, device.description, threads
         )
         self._config = session_config(device, threads)
+        self._inspect = Inspector.from_settings(settings)
+        self._check_golden = settings.check_golden
         self._timeout_seconds = settings.request_timeout_seconds
 
     def __call__(self, name: str, version: int, path: Path) -> Batcher:
         """Load, warm up and try the SavedModel at `path`; LoadError says why it cannot be."""
         started = time.perf_counter()
         try:
+            inspected = self._inspect(path)
             servable = Servable(path, self._config, self._timeout_seconds)
         except Exception as error:  # a damaged model raises any of a dozen kinds
             raise LoadError(error_code(error), clean_message(error)) from error
@@ -43,6 +48,13 @@ class Loader:
         except Exception as error:
             servable.close()
             raise LoadError(error_code(error), f"warm-up failed: {clean_message(error)}") from error
+        try:
+            if self._check_golden:
+                check_golden(servable, path)
+            inspected.confirm()
+        except Exception as error:
+            servable.close()
+            raise LoadError(error_code(error), clean_message(error)) from error
         profiles = try_signatures(servable)
         for signature, profile in profiles.items():
             if profile.obstacle and servable.signatures[signature].inputs:
