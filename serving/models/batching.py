@@ -119,6 +119,7 @@ class Batcher:
         """
         self.signatures = model.signatures
         self.metadata = model.metadata
+        self.profiles = profiles
         self.is_quick = are_quick(profiles)
         self._model = model
         self._batchable = {name for name, its in profiles.items() if its.batchable and not its.quick}
