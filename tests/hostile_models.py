@@ -197,6 +197,22 @@ def restores_when_run(path: Path) -> None:
     save_function(path, run)
 
 
+def restores_in_a_function_called_by_its_name(path: Path) -> None:
+    """Read a checkpoint in a function that a node names as its operation."""
+    saved_models.half_plus_two(path)
+
+    def change(saved: Any) -> None:
+        graph = saved.meta_graphs[0]
+        function = graph.graph_def.library.function.add()
+        function.signature.name = "read"
+        function.node_def.add(name="read", op="RestoreV2", input=["a", "b", "c"])
+        graph.graph_def.node.add(name="call", op="read")
+        output = graph.signature_def["serving_default"].outputs["y"].name.partition(":")[0]
+        next(node for node in graph.graph_def.node if node.name == output).input.append("^call")
+
+    rewrite(path, change)
+
+
 def restores_in_a_twin(path: Path) -> None:
     """Read a checkpoint in a function that TensorFlow may run in place of the one that is called."""
     saved_models.half_plus_two(path)
@@ -263,6 +279,45 @@ def table_filled_when_run(path: Path) -> None:
         next(node for node in graph.graph_def.node if node.name == output).input.append(f"^{fill.name}")
 
     rewrite(path, change)
+
+
+def table_filled_by_a_client(path: Path) -> None:
+    """Give a tensor as the initialisation's output, so that a client may ask for it, and name any file as input."""
+    saved_models.vocabulary_of_tf1(path)
+
+    def change(saved: Any) -> None:
+        graph = saved.meta_graphs[0]
+        fill = next(node for node in graph.graph_def.node if node.op == "InitializeTableFromTextFileV2")
+        leak = graph.graph_def.node.add(name="leak", op="Identity", input=[fill.input[1], f"^{fill.name}"])
+        leak.attr["T"].type = tf.string.as_datatype_enum
+        init = graph.signature_def["__saved_model_init_op"]
+        init.inputs["file"].name = f"{fill.input[1]}:0"
+        init.outputs["__saved_model_init_op"].name = "leak:0"
+
+    rewrite(path, change)
+
+
+def asset_path_under_another_handle(path: Path) -> None:
+    """Write the variable that holds a table's path by a second handle of the same name."""
+    table_kept_as_variable(path)
+
+    def change(saved: Any) -> None:
+        graph = saved.meta_graphs[0].graph_def
+        alias = graph.node.add()
+        alias.CopyFrom(next(node for node in graph.node if node.op == "VarHandleOp"))
+        alias.attr["shared_name"].s = alias.attr["shared_name"].s or alias.name.encode()
+        alias.name = "alias"
+        constant = graph.node.add(name="elsewhere", op="Const")
+        constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto("/secret/words"))
+        graph.node.add(name="again", op="AssignVariableOp", input=["alias", "elsewhere"])
+
+    rewrite(path, change)
+
+
+def asset_path_restored_by_default(path: Path) -> None:
+    """Leave out the saver, so that TensorFlow makes one that restores every variable."""
+    table_kept_as_variable(path)
+    rewrite(path, lambda saved: saved.meta_graphs[0].ClearField("saver_def"))
 
 
 def asset_elsewhere(path: Path, filename: str) -> None:

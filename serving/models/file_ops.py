@@ -36,7 +36,7 @@ def misused_file_ops(meta_graph: Any, named: Collection[str] = ()) -> Iterator[R
     filename = frozenset((_tensor(saver.filename_tensor_name),)) if saver.filename_tensor_name else frozenset()
     assets = frozenset(_tensor(asset.tensor_info.name) for asset in asset_files(meta_graph))
     runs: tuple[tuple[str, Sequence[str], Mapping[str, int], frozenset[str]], ...] = (
-        ("a signature", _signature_tensors(meta_graph), {}, frozenset()),
+        ("a signature", _signature_tensors(meta_graph, library), {}, frozenset()),
         ("the initialisation", _init_tensors(meta_graph), FILLS, assets),
         ("the restore", [saver.restore_op_name] if saver.restore_op_name else [], RESTORES, filename),
     )
@@ -71,13 +71,17 @@ def asset_files(meta_graph: Any) -> list[Any]:
     return found
 
 
-def _signature_tensors(meta_graph: Any) -> list[str]:
-    return [
-        output.name
+def _signature_tensors(meta_graph: Any, library: "_Library") -> list[str]:
+    """What clients can ask for. The initialisation has a signature too, but one that gives nothing cannot be run."""
+    tensors = {
+        (name, key): output.name
         for name, definition in meta_graph.signature_def.items()
         for key, output in definition.outputs.items()
-        if (name, key) != (INIT_SIGNATURE, INIT_SIGNATURE)
-    ]
+    }
+    init = library.nodes.get(_producer(tensors.get((INIT_SIGNATURE, INIT_SIGNATURE), "")))
+    if init is not None and init.op == "NoOp":
+        del tensors[INIT_SIGNATURE, INIT_SIGNATURE]
+    return list(tensors.values())
 
 
 def _init_tensors(meta_graph: Any) -> list[str]:

@@ -21,6 +21,7 @@ from serving.models.ops import ALLOWED_OPS_FILE, allow_list, parse_allowed
 from serving.models.provenance import Inspector
 from serving.settings import Settings
 from tests import hostile_models, saved_models
+from tests.rest.api import predict, result, serve
 
 HONEST = {
     "bytes_output": saved_models.bytes_output,
@@ -71,11 +72,21 @@ MISUSING = {
     "SaveV2 in a signature": (hostile_models.saves_when_run, "SaveV2"),
     "SaveV2 beside the restore": (hostile_models.saves_while_it_restores, "SaveV2"),
     "RestoreV2 in a signature": (hostile_models.restores_when_run, "RestoreV2"),
+    "RestoreV2 in a function called by name": (
+        hostile_models.restores_in_a_function_called_by_its_name,
+        "RestoreV2",
+    ),
     "RestoreV2 in a twin": (hostile_models.restores_in_a_twin, "RestoreV2"),
     "RestoreV2 of another file": (hostile_models.restores_another_file, "RestoreV2"),
     "a table of another file": (hostile_models.table_of_another_file, "InitializeTableFromTextFileV2"),
     "a table filled when run": (hostile_models.table_filled_when_run, "InitializeTableFromTextFileV2"),
     "a table's path set twice": (hostile_models.asset_path_from_the_checkpoint, "InitializeTableFromTextFileV2"),
+    "a table filled by a client": (hostile_models.table_filled_by_a_client, "InitializeTableFromTextFileV2"),
+    "a table's path by a second handle": (
+        hostile_models.asset_path_under_another_handle,
+        "InitializeTableFromTextFileV2",
+    ),
+    "a table's path without a saver": (hostile_models.asset_path_restored_by_default, "InitializeTableFromTextFileV2"),
     "RestoreV2 in a string": (
         partial(hostile_models.graph_in_an_attribute, text=hostile_models.writing_graph("RestoreV2"), where="node"),
         "RestoreV2",
@@ -230,6 +241,15 @@ class TestTheServer:
         allowing = Loader(Settings(allow_ops=("WriteFile",)), gpus=[])
         with pytest.raises(LoadError, match=r"^assets/more changed while the model was being loaded$"):
             allowing("changing", 1, tmp_path / "1")
+
+    def test_the_old_version_serves_on_and_the_status_says_why_the_new_one_does_not(self, tmp_path: Path) -> None:
+        saved_models.half_plus_two(tmp_path / "half" / "1")
+        hostile_models.in_an_unused_function(tmp_path / "half" / "2")
+        with serve(model_dir=tmp_path) as client:
+            assert result(predict(client, "half", {"instances": [[1.0]]})) == {"predictions": [[2.5]]}
+            newest = result(client.get("/v1/models/half"))["model_version_status"][0]
+        assert (newest["version"], newest["state"]) == ("2", "END")
+        assert newest["status"]["error_message"].startswith("operations that are not allowed: WriteFile (node 'write'")
 
     def test_a_table_from_a_file_in_the_assets_works(self, loader: Loader, tmp_path: Path) -> None:
         hostile_models.table_kept_as_variable(tmp_path / "1")
