@@ -11,6 +11,7 @@ That is found by walking the graph back from everything the server runs, through
 following the file name to where it comes from.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -115,10 +116,20 @@ class _Library:
         return found
 
     @cached_property
-    def variables(self) -> Sequence[bytes]:
-        """What each VarHandleOp of the graph and of the functions calls its variable."""
+    def handles(self) -> Counter[bytes]:
+        """How many VarHandleOps of the graph and of the functions there are for each variable."""
         bodies = [self.nodes.values(), *(function.node_def for function in self.functions.values())]
-        return [_variable(node) for body in bodies for node in body if node.op == "VarHandleOp"]
+        return Counter(_variable(node) for body in bodies for node in body if node.op == "VarHandleOp")
+
+    @cached_property
+    def users(self) -> Mapping[str, list[Any]]:
+        """The nodes of the graph that use what a node computes, by its name."""
+        found: dict[str, list[Any]] = {}
+        for node in self.nodes.values():
+            for edge in node.input:
+                if not edge.startswith("^"):
+                    found.setdefault(_producer(edge), []).append(node)
+        return found
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,8 @@ class _Scope:
 
     def trusts(self, edge: str) -> bool:
         """Whether the value of an edge is one of those fed, handed on or kept in a variable unchanged."""
+        if not self.trusted:
+            return False
         source = self._source(edge)
         if source in self.trusted:
             return True
@@ -154,12 +167,11 @@ class _Scope:
         handle = self.nodes.get(_producer(edge))
         if not self.is_graph or not self.library.has_saver or handle is None or handle.op != "VarHandleOp":
             return False
-        if self.library.variables.count(_variable(handle)) != 1:
+        if self.library.handles[_variable(handle)] != 1:
             return False
-        users = [node for node in self.nodes.values() if handle.name in map(_data_producer, node.input)]
         return all(
             user.op in _ONLY_LOOKS or (user.op == "AssignVariableOp" and self._source(user.input[1]) in self.trusted)
-            for user in users
+            for user in self.library.users.get(handle.name, ())
         )
 
 
@@ -229,11 +241,6 @@ def _variable(handle: Any) -> bytes:
 
 def _producer(edge: str) -> str:
     return edge.removeprefix("^").partition(":")[0]
-
-
-def _data_producer(edge: str) -> str:
-    """The node whose output an edge carries; "" for one that only orders the run."""
-    return "" if edge.startswith("^") else _producer(edge)
 
 
 def _tensor(name: str) -> str:
