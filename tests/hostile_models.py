@@ -92,6 +92,17 @@ def nested_graph(depth: int) -> bytes:
     return text
 
 
+def packed_graph() -> bytes:
+    """A graph that writes a file, in a string of a graph whose strings are packed as TensorFlow's kernels pack them."""
+    texts = [b"other", writing_graph()]
+    node = NodeDef(name="outer", op="Const")
+    tensor = node.attr["value"].tensor
+    tensor.dtype = tf.string.as_datatype_enum
+    tensor.tensor_shape.dim.add(size=len(texts))
+    tensor.tensor_content = bytes(map(len, texts)) + b"".join(texts)
+    return _graph(node)
+
+
 def _graph(*nodes: NodeDef) -> bytes:
     text: bytes = GraphDef(node=nodes).SerializeToString()
     return text

@@ -5,7 +5,9 @@ from pathlib import Path
 import click
 
 from serving.commands.output import bytes_text, command, json_option, print_json
+from serving.errors import NotFound
 from serving.models.manifest import MANIFEST, write_manifest
+from serving.models.scanner import holds_saved_model
 
 
 @command("manifest")
@@ -13,6 +15,8 @@ from serving.models.manifest import MANIFEST, write_manifest
 @json_option
 def manifest(directory: Path, as_json: bool) -> None:
     """Write manifest.json, with the size and SHA-256 of every file of the version in DIRECTORY."""
+    if not holds_saved_model(directory):
+        raise NotFound(f"{directory} is not a version's directory: it holds no saved_model.pb")
     entries = write_manifest(directory)
     total = sum(entry.bytes for entry in entries.values())
     if as_json:

@@ -5,6 +5,7 @@ library, reached or not, and to every string in an attribute that is itself a se
 are allowed to touch the model's own files do with them is checked in `file_ops`.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from tensorflow.core.framework import graph_pb2
+from tensorflow.core.framework import graph_pb2, types_pb2
 from tensorflow.python.framework import op_def_registry
 
 ALLOWED_OPS_FILE = Path(__file__).with_name("allowed_ops.txt")
@@ -174,9 +175,33 @@ def _strings_of_tensor(tensor: Any) -> Iterator[bytes]:
     tensors = [tensor]
     for found in tensors:  # grows on the way
         yield from found.string_val
+        if found.tensor_content and found.dtype == types_pb2.DT_STRING:
+            yield from _string_list(found.tensor_content, math.prod(size.size for size in found.tensor_shape.dim))
         for variant in found.variant_val:
             yield variant.metadata
             tensors += variant.tensors
+
+
+def _string_list(content: bytes, count: int) -> Iterator[bytes]:
+    """The strings of a tensor in TensorFlow's other form: the lengths of all as varints, then their bytes."""
+    lengths, place = [], 0
+    while len(lengths) < count and place < len(content):
+        length, place = _varint(content, place)
+        lengths.append(length)
+    for length in lengths:
+        yield content[place : place + length]
+        place += length
+
+
+def _varint(content: bytes, place: int) -> tuple[int, int]:
+    """A number, seven bits a byte and the lowest first, and the place behind it."""
+    value = shift = 0
+    for byte in content[place : place + 10]:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    return value, place + shift // 7
 
 
 def _as_graph(text: bytes) -> Any:

@@ -78,8 +78,11 @@ class TestManifest:
         assert run("manifest", tmp_path / "1").output.startswith(f"{tmp_path}/1/manifest.json lists 4 files, ")
 
     def test_what_it_cannot_list_is_one_line(self, tmp_path: Path) -> None:
-        (tmp_path / "link").symlink_to("/etc/passwd")
-        assert error("manifest", tmp_path) == "Error: link is a link that leads out of the model root"
+        assert error("manifest", tmp_path) == (
+            f"Error: {tmp_path} is not a version's directory: it holds no saved_model.pb"
+        )
+        (tmp_path / "saved_model.pb").symlink_to(__file__)
+        assert error("manifest", tmp_path) == "Error: saved_model.pb is a link that leads out of the model root"
 
 
 class TestInspect:

@@ -63,6 +63,9 @@ WRITING = {
     "in a string, in a function": partial(
         hostile_models.graph_in_an_attribute, text=hostile_models.writing_function(), where="node"
     ),
+    "in a packed string": partial(
+        hostile_models.graph_in_an_attribute, text=hostile_models.packed_graph(), where="node"
+    ),
     "in a string of a string": partial(
         hostile_models.graph_in_an_attribute, text=hostile_models.nested_graph(3), where="node"
     ),
