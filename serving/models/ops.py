@@ -184,7 +184,8 @@ def _strings_of_tensor(tensor: Any) -> Iterator[bytes]:
 
 def _string_list(content: bytes, count: int) -> Iterator[bytes]:
     """The strings of a tensor in TensorFlow's other form: the lengths of all as varints, then their bytes."""
-    lengths, place = [], 0
+    lengths: list[int] = []
+    place = 0
     while len(lengths) < count and place < len(content):
         length, place = _varint(content, place)
         lengths.append(length)
