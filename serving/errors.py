@@ -11,6 +11,7 @@ ServingError                500  anything that is the server's own fault
 |- Unimplemented            501  TensorFlow has no kernel for it
 |- Unavailable              503  try again later
 |- DeadlineExceeded         504  the time allowed for the request is over
+|- DataLoss                 500  a file of a model is not what it should be
 `- SettingsError            (500) the server cannot start or reload with what it was given; never sent to a client
 """
 
@@ -85,5 +86,11 @@ class DeadlineExceeded(ServingError):
     code = "DEADLINE_EXCEEDED"
 
 
+class DataLoss(ServingError):
+    code = "DATA_LOSS"
+
+
 class SettingsError(ServingError):
     """What the operator gave cannot be used; the message is one line that says what to do."""
+
+    code = "INVALID_ARGUMENT"

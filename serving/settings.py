@@ -7,6 +7,7 @@ A name that begins with SERVING_ and is not in the table is an error: a misspelt
 import difflib
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -68,6 +69,14 @@ def _flag(text: str) -> bool:
     return {"true": True, "false": False}[text.lower()]
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """a comma-separated list of names of operations such as PyFunc"""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(re.fullmatch(r"[A-Za-z_][\w>]*", name, re.ASCII) for name in names):
+        raise ValueError
+    return names
+
+
 def _path(text: str) -> Path:
     """a path"""
     if not text:
@@ -106,6 +115,11 @@ class Settings:
     model_poll_seconds: float = setting(
         1.0, _seconds(0), "how often the models on disk are looked at; 0 is once, at start"
     )
+    require_manifest: bool = setting(False, _flag, "load only versions with a manifest.json that lists their files")
+    allow_ops: tuple[str, ...] = setting(
+        (), _names, "operations that models may use beside those in serving/models/allowed_ops.txt"
+    )
+    check_golden: bool = setting(True, _flag, "load only versions that answer their golden requests as expected")
     request_timeout_seconds: float = setting(
         30.0, _seconds(0.001), "time that a request may take, from its arrival, before it is answered 504"
     )

@@ -16,6 +16,7 @@ LAYERS = (
     ("serving/tensors/",),
     ("serving/models/",),
     ("serving/inference.py", "serving/boot.py"),
+    ("serving/commands/",),
     ("serving/rest/", "serving/cli.py", "serving/__main__.py", "serving/connection.py", "serving/worker.py"),
     ("app.py",),
     ("wsgi.py", "gunicorn.conf.py"),
@@ -32,7 +33,7 @@ MAY_IMPORT = {
     "gunicorn": ("serving/worker.py",),
     "uvloop": ("serving/worker.py",),
     "httptools": ("serving/connection.py",),
-    "click": ("serving/cli.py",),
+    "click": ("serving/cli.py", "serving/commands/"),
     "threading": ("serving/models/", "serving/logs.py", "serving/metrics.py", "serving/fibers.py", "serving/worker.py"),
     "prometheus_client": ("serving/metrics.py", "gunicorn.conf.py"),
 }
