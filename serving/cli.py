@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from serving.cli_keys import keys
 from serving.errors import SettingsError
 from serving.settings import Settings
 
@@ -13,6 +14,9 @@ from serving.settings import Settings
 @click.group()
 def main() -> None:
     """Serve TensorFlow SavedModels over REST."""
+
+
+main.add_command(keys)
 
 
 @main.command()

@@ -151,8 +151,8 @@ def test_what_a_dead_worker_said_is_removed(environ: dict[str, str]) -> None:
     assert settings.workers_dir is not None
     for name in ("12.json", "12.new", "123.json"):
         (settings.workers_dir / name).touch()
-    forget_worker(settings, 12)
-    forget_worker(settings, 12)
+    forget_worker(settings, 12, 0)
+    forget_worker(settings, 12, 0)
     assert [file.name for file in settings.workers_dir.iterdir()] == ["123.json"]
 
 

@@ -13,10 +13,17 @@ FILES = sorted(
 LAYERS = (
     ("serving/errors.py", "serving/logs.py", "serving/metrics.py", "serving/__init__.py"),
     ("serving/settings.py", "serving/capacity.py"),
-    ("serving/tensors/",),
+    ("serving/tensors/", "serving/access/", "serving/tls.py"),
     ("serving/models/",),
     ("serving/inference.py", "serving/boot.py"),
-    ("serving/rest/", "serving/cli.py", "serving/__main__.py", "serving/connection.py", "serving/worker.py"),
+    (
+        "serving/rest/",
+        "serving/cli.py",
+        "serving/cli_keys.py",
+        "serving/__main__.py",
+        "serving/connection.py",
+        "serving/worker.py",
+    ),
     ("app.py",),
     ("wsgi.py", "gunicorn.conf.py"),
 )
@@ -30,8 +37,9 @@ MAY_IMPORT = {
     "gunicorn": ("serving/worker.py",),
     "uvloop": ("serving/worker.py",),
     "httptools": ("serving/connection.py",),
-    "click": ("serving/cli.py",),
-    "threading": ("serving/models/", "serving/logs.py", "serving/worker.py"),
+    "click": ("serving/cli.py", "serving/cli_keys.py"),
+    "jwt": ("serving/access/tokens.py",),
+    "threading": ("serving/models/", "serving/access/", "serving/logs.py", "serving/worker.py"),
     "prometheus_client": ("serving/metrics.py", "gunicorn.conf.py"),
 }
 """Libraries that only these places may know."""

@@ -38,6 +38,8 @@ def test_a_request_is_a_json_line() -> None:
         "status": 200,
         "milliseconds": 1.234,
         "request_id": "abc",
+        "caller": "",
+        "peer": "",
     }
 
 

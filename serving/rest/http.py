@@ -1,12 +1,14 @@
 """What holds for every request and answer: ids, errors as JSON, CORS, compression, metrics and the access log."""
 
 import logging
+import math
 import os
 import re
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 from urllib.parse import quote
 
 import orjson
@@ -14,7 +16,14 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from serving import metrics
-from serving.errors import MethodNotAllowed, NotFound, ServingError, Unavailable
+from serving.errors import (
+    MethodNotAllowed,
+    NotFound,
+    ResourceExhausted,
+    ServingError,
+    Unauthenticated,
+    Unavailable,
+)
 from serving.logs import Access, AccessLog
 from serving.settings import Settings
 
@@ -28,6 +37,8 @@ COMPRESS_FROM_BYTES = 4096
 _MALFORMED = "Malformed request: "
 _SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
 _EXPOSED = "X-Model-Version, X-Request-Id"
+_SENT = "Content-Type"
+_SENT_WITH_KEYS = "Content-Type, Authorization, X-API-Key"
 _ORIGIN = re.compile(r"https?://")
 _UPSTREAM_PATH = re.compile(r"(?i)/v1/")
 
@@ -41,6 +52,7 @@ class Trace:
     model: str = ""
     version: str = ""
     method: str = ""
+    caller: str = ""
 
 
 def trace() -> Trace:
@@ -66,12 +78,24 @@ def malformed() -> str:
     return f"{_MALFORMED}{request.method} {raw_path()}"
 
 
-def attach(app: Flask, settings: Settings, access_log: AccessLog | None) -> None:
-    """Give the app what every request gets."""
+class Guard(Protocol):
+    """Who says which requests may go on."""
+
+    def admit(self) -> None:
+        """Raise an error unless the request in hand may go on."""
+
+    def release(self) -> None:
+        """Note that the request in hand is over, whether it was admitted or not."""
+
+
+def attach(app: Flask, settings: Settings, request_logs: Sequence[AccessLog], guard: Guard | None) -> None:
+    """Give the app what every request gets; without a guard every request may go on."""
 
     @app.before_request
     def note_start() -> Response | None:
         g.trace = Trace(time.perf_counter(), _request_id(request.environ.get("HTTP_X_REQUEST_ID", "")))
+        if guard is not None:
+            guard.admit()
         return _preflight() if request.method == "OPTIONS" else None
 
     @app.errorhandler(Exception)
@@ -85,26 +109,41 @@ def attach(app: Flask, settings: Settings, access_log: AccessLog | None) -> None
         notes = trace()
         response.headers["X-Request-Id"] = notes.request_id
         if settings.cors_origins:
-            _allow_origin(response, settings.cors_origins)
+            _allow_origin(response, settings.cors_origins, _SENT if guard is None else _SENT_WITH_KEYS)
         _compress(response)
-        record(notes, request.method, raw_path(), response.status_code)
+        peer = request.environ.get("REMOTE_ADDR", "")
+        record(notes, request.method, raw_path(), response.status_code, peer)
         return response
 
-    def record(notes: Trace, method: str, path: str, status: int) -> None:
+    def record(notes: Trace, method: str, path: str, status: int, peer: str) -> None:
         seconds = time.perf_counter() - notes.started
         count, latency = metrics.request_metrics(notes.model, notes.version, notes.method, status)
         count.inc()
         latency.observe(seconds)
-        if access_log is not None:
-            model, version = notes.model, notes.version
-            access_log.add(Access(time.time(), method, path, model, version, status, seconds * 1000, notes.request_id))
+        if request_logs:
+            entry = Access(
+                time.time(),
+                method,
+                path,
+                notes.model,
+                notes.version,
+                status,
+                seconds * 1000,
+                notes.request_id,
+                notes.caller,
+                peer,
+            )
+            for log_of_requests in request_logs:
+                log_of_requests.add(entry)
 
     def note_refusal(method: str, path: str, sent_id: str, status: int) -> str:
         """Record an answer that the server gives without the app, and return the id that it shall carry."""
         notes = Trace(time.perf_counter(), _request_id(sent_id))
-        record(notes, method or "-", path or "-", status)
+        record(notes, method or "-", path or "-", status, "")
         return notes.request_id
 
+    if guard is not None:
+        app.teardown_request(lambda _: guard.release())
     app.extensions["note_refusal"] = note_refusal
 
 
@@ -136,6 +175,10 @@ def _error_answer(error: ServingError, upstream_status: bool) -> Response:
         response.headers["Allow"] = ", ".join(sorted(error.allowed))
     if isinstance(error, Unavailable):
         response.headers["Retry-After"] = "1"
+    if isinstance(error, ResourceExhausted):
+        response.headers["Retry-After"] = str(math.ceil(error.retry_seconds))
+    if isinstance(error, Unauthenticated):
+        response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
@@ -149,12 +192,12 @@ def _error_body(text: str) -> bytes:
     return body
 
 
-def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
+def _allow_origin(response: Response, origins: tuple[str, ...], may_send: str) -> None:
     origin = "*" if "*" in origins else request.headers.get("Origin", "")
     if origin in origins:
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Allow-Methods"] = "POST, GET"
-        response.headers["Access-Control-Allow-Headers"] = "Content-Type"
+        response.headers["Access-Control-Allow-Headers"] = may_send
         response.headers["Access-Control-Expose-Headers"] = _EXPOSED
     if "*" not in origins:
         response.vary.add("Origin")

@@ -18,6 +18,7 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter, Rule
 
 from serving import inference
+from serving.access.grants import Need, Right
 from serving.errors import InvalidArgument, MethodNotAllowed, NotFound
 from serving.inference import Inference, ModelChoice
 from serving.models.lifecycle import Handle, VersionStatus
@@ -38,6 +39,15 @@ _LOOK = re.compile(rf"(?i)/v1/models(?:{_NAME})?{_CHOICE}(?P<metadata>/metadata)
 _MAX_VERSION = 2**63 - 1
 _ENVELOPE = schemas.Envelope()
 _EXAMPLES = schemas.Examples()
+
+
+def needed(path: str) -> Need | None:
+    """What a caller must be granted for a path as it was sent; None for one that means nothing here."""
+    if match := _RUN.fullmatch(path):
+        return Need(Right.PREDICT, unquote(match["name"]))
+    if match := _LOOK.fullmatch(path):
+        return Need(Right.METADATA, None if match["name"] is None else unquote(match["name"]))
+    return None
 
 
 class AnyV1Path(BaseConverter):
