@@ -16,7 +16,7 @@ from serving.errors import SettingsError
 atexit.register(boot.remove_runtime_dir, os.environ)  # a start that is refused later ends there too
 try:
     settings = boot.prepare(os.environ)
-    tls_context = tls.load(settings)
+    tls_context = tls.keeper.load(settings)
 except SettingsError as error:
     sys.exit(f"Error: {error}")
 

@@ -13,25 +13,29 @@ from serving.settings import Settings, environ_name
 
 log = logging.getLogger(__name__)
 
-_last: dict[str, ssl.SSLContext] = {}
-"""The last good context of this process, which outlives the configuration file that asked for it."""
+
+class Keeper:
+    """Keeps the last good context, which outlives the configuration file that asked for it."""
+
+    def __init__(self) -> None:
+        self._last: ssl.SSLContext | None = None
+
+    def load(self, settings: Settings) -> ssl.SSLContext | None:
+        """What the settings say, with the files as they are now; None without TLS.
+
+        The first time SettingsError where they cannot be used; later that is logged, and what was loaded before stays.
+        """
+        try:
+            self._last = make_context(settings)
+        except SettingsError as error:
+            if self._last is None:
+                raise
+            log.error("%s; the certificate that was loaded before stays", error.message)
+        return self._last
 
 
-def load(settings: Settings) -> ssl.SSLContext | None:
-    """What the settings say, with the files as they are now; None without TLS.
-
-    The first time SettingsError where they cannot be used; later that is logged, and what was loaded before stays.
-    """
-    try:
-        context = make_context(settings)
-    except SettingsError as error:
-        if "context" not in _last:
-            raise
-        log.error("%s; the certificate that was loaded before stays", error.message)
-        return _last["context"]
-    if context is not None:
-        _last["context"] = context
-    return context
+keeper = Keeper()
+"""That of this process."""
 
 
 def make_context(settings: Settings) -> ssl.SSLContext | None:
