@@ -18,7 +18,7 @@ from serving.access.limits import Limit
 from serving.errors import SettingsError
 from serving.settings import Settings, environ_name
 
-_DURATION = re.compile(r"([1-9][0-9]{0,5})([hdw])")
+_DURATION = re.compile(r"([1-9][0-9]{0,3})([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -81,6 +81,8 @@ def create(
     role: str | None,
 ) -> None:
     """Make the key NAME and print it, this once; only its SHA-256 is kept."""
+    if not may:
+        raise click.UsageError("say which rights with --may")
     if not models and set(may) != {Right.METRICS}:
         raise click.UsageError("say which models with --models; '*' is all of them")
     if certificate and role:
