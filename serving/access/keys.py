@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from serving.access.grants import Caller, Grant, Right
-from serving.access.limits import Limit
+from serving.access.limits import UNLIMITED, Limit
 from serving.access.watched import read_private_file
 from serving.errors import SettingsError
 
@@ -33,7 +33,7 @@ SECRET_BYTES = 32
 Kind = Literal["sha256", "certificate", "role"]
 KINDS: tuple[Kind, ...] = ("sha256", "certificate", "role")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NOBODY = bytes(32)
+_NOBODY = (bytes(32), Caller("", ()))
 _FIELDS = {"name", *KINDS, "models", "may", "created", "expires", "requests_per_second", "burst", "concurrent"}
 
 
@@ -70,17 +70,18 @@ class KeyRing:
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self.entries = {entry.name: entry for entry in entries}
-        self._digests = {
-            entry.name: bytes.fromhex(entry.mark) for entry in self.entries.values() if entry.kind == "sha256"
+        self._holders = {
+            entry.name: (bytes.fromhex(entry.mark), Caller(f"key:{entry.name}", (entry.grant,)))
+            for entry in self.entries.values()
+            if entry.kind == "sha256"
         }
 
     def by_key(self, key: str, now: datetime) -> Caller | None:
         """The caller that holds a key; None where it is unknown or has expired."""
         name = key.removeprefix(PREFIX).partition(".")[0]
-        is_right = hmac.compare_digest(digest(key), self._digests.get(name, _NOBODY))
-        if not is_right or not self.entries[name].holds(now):
-            return None
-        return Caller(f"key:{name}", (self.entries[name].grant,))
+        expected, caller = self._holders.get(name, _NOBODY)
+        is_right = hmac.compare_digest(digest(key), expected)
+        return caller if is_right and self.entries[name].holds(now) else None
 
     def grants(self, kind: Kind, marks: Iterable[str], now: datetime) -> tuple[Grant, ...]:
         """What any of the names of a certificate, or of the roles of a token, is granted."""
@@ -168,7 +169,7 @@ def _limit(fields: Mapping[str, Any]) -> Limit:
     for field, value in (("burst", burst), ("concurrent", concurrent)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000):
             raise ValueError(f"{field} is a whole number from 1 to a million")
-    return Limit(rate, burst, concurrent)
+    return UNLIMITED if rate is None and concurrent is None else Limit(rate, burst, concurrent)
 
 
 def _time(text: Any) -> datetime:

@@ -6,15 +6,16 @@ saw exists (`Guard.sees`), so that a path which a route understands differently 
 """
 
 from collections.abc import Callable
+from typing import Any
 
-from flask import g, request
+from flask import request
 
 from serving.access.callers import Callers, certificate_names, check_access, is_guarded, make_callers
 from serving.access.grants import OPEN, Admission, Caller, Grant, Need, decide
 from serving.access.limits import UNLIMITED, Limiter
 from serving.errors import NotFound, PermissionDenied, ResourceExhausted, Unauthenticated
 from serving.rest import rights
-from serving.rest.http import malformed, raw_path, trace
+from serving.rest.http import Trace, malformed, trace
 from serving.settings import Settings
 
 _NOBODY = "An API key or a token is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
@@ -37,34 +38,34 @@ class Guard:
         self._origins = origins
         self._needed = needed
 
-    def admit(self) -> None:
+    def admit(self, notes: Trace) -> None:
         """Let the request in hand go on; Unauthenticated, PermissionDenied, ResourceExhausted or NotFound if not."""
-        need = self._needed(raw_path())
-        if need == OPEN or self._is_preflight():
+        environ = request.environ
+        need = self._needed(notes.path)
+        if need == OPEN or self._is_preflight(environ):
             return
-        caller = self._identify()
-        trace().caller = caller.name
+        caller = self._identify(environ)
+        notes.caller = caller.name
         if need is None:
             raise NotFound(malformed())
         admission = decide(caller, need)
         if admission is None:
             raise PermissionDenied(_denied(caller, need))
-        self._charge(admission)
-        g.admission = admission
+        self._charge(admission, notes)
+        notes.admission = admission
 
     def sees(self, model: str) -> bool:
         """Whether a model exists for the request in hand."""
-        admission: Admission | None = g.get("admission")
+        admission = trace().admission
         return admission is not None and admission.sees(model)
 
-    def release(self) -> None:
-        """Give back what the request in hand was charged for, if it was."""
-        charged = g.pop("charged", None)
-        if charged is not None:
-            self._limiter.give_back(charged)
+    def release(self, notes: Trace) -> None:
+        """Give back what a request was charged for, if it was."""
+        if notes.charged:
+            self._limiter.give_back(notes.charged)
+            notes.charged = ""
 
-    def _identify(self) -> Caller:
-        environ = request.environ
+    def _identify(self, environ: dict[str, Any]) -> Caller:
         credential = _credential(environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_X_API_KEY"))
         certificate = environ.get("serving.client_certificate")
         caller = self._callers.identify(credential, certificate_names(certificate))
@@ -72,20 +73,20 @@ class Guard:
             raise Unauthenticated(_NOBODY if credential is None else _NOT_HELD)
         return caller
 
-    def _charge(self, admission: Admission) -> None:
+    def _charge(self, admission: Admission, notes: Trace) -> None:
         grant = _charged(admission)
-        if grant is None or grant.limit == UNLIMITED:
+        if grant is None or grant.limit is UNLIMITED:
             return
         wait = self._limiter.take(grant.name, grant.limit)
         if wait:
             raise ResourceExhausted(f"{grant.name} has reached its limit of requests", wait)
-        g.charged = grant.name
+        notes.charged = grant.name
 
-    def _is_preflight(self) -> bool:
+    def _is_preflight(self, environ: dict[str, Any]) -> bool:
         """Whether a browser asks, as it does without credentials, if a page of a known origin may call."""
-        if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
+        if environ["REQUEST_METHOD"] != "OPTIONS" or "HTTP_ACCESS_CONTROL_REQUEST_METHOD" not in environ:
             return False
-        return "*" in self._origins or request.headers.get("Origin", "") in self._origins
+        return "*" in self._origins or environ.get("HTTP_ORIGIN", "") in self._origins
 
 
 def make_guard(settings: Settings) -> Guard | None:

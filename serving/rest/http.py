@@ -16,6 +16,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from serving import metrics
+from serving.access.grants import Admission
 from serving.errors import (
     MethodNotAllowed,
     NotFound,
@@ -49,10 +50,15 @@ class Trace:
 
     started: float
     request_id: str
+    path: str = ""
     model: str = ""
     version: str = ""
     method: str = ""
     caller: str = ""
+    admission: Admission | None = None
+    """What the guard has decided; None where there is no guard, and where nobody was asked."""
+    charged: str = ""
+    """The grant whose limits the request counts for."""
 
 
 def trace() -> Trace:
@@ -81,11 +87,11 @@ def malformed() -> str:
 class Guard(Protocol):
     """Who says which requests may go on."""
 
-    def admit(self) -> None:
-        """Raise an error unless the request in hand may go on."""
+    def admit(self, notes: Trace) -> None:
+        """Raise an error unless the request in hand may go on; note who asks and what was decided."""
 
-    def release(self) -> None:
-        """Note that the request in hand is over, whether it was admitted or not."""
+    def release(self, notes: Trace) -> None:
+        """Note that a request is over, whether it was admitted or not."""
 
 
 def attach(app: Flask, settings: Settings, request_logs: Sequence[AccessLog], guard: Guard | None) -> None:
@@ -93,9 +99,10 @@ def attach(app: Flask, settings: Settings, request_logs: Sequence[AccessLog], gu
 
     @app.before_request
     def note_start() -> Response | None:
-        g.trace = Trace(time.perf_counter(), _request_id(request.environ.get("HTTP_X_REQUEST_ID", "")))
+        sent_id = request.environ.get("HTTP_X_REQUEST_ID", "")
+        g.trace = notes = Trace(time.perf_counter(), _request_id(sent_id), raw_path())
         if guard is not None:
-            guard.admit()
+            guard.admit(notes)
         return _preflight() if request.method == "OPTIONS" else None
 
     @app.errorhandler(Exception)
@@ -112,7 +119,7 @@ def attach(app: Flask, settings: Settings, request_logs: Sequence[AccessLog], gu
             _allow_origin(response, settings.cors_origins, _SENT if guard is None else _SENT_WITH_KEYS)
         _compress(response)
         peer = request.environ.get("REMOTE_ADDR", "")
-        record(notes, request.method, raw_path(), response.status_code, peer)
+        record(notes, request.method, notes.path, response.status_code, peer)
         return response
 
     def record(notes: Trace, method: str, path: str, status: int, peer: str) -> None:
@@ -143,7 +150,7 @@ def attach(app: Flask, settings: Settings, request_logs: Sequence[AccessLog], gu
         return notes.request_id
 
     if guard is not None:
-        app.teardown_request(lambda _: guard.release())
+        app.teardown_request(lambda _: guard.release(trace()))
     app.extensions["note_refusal"] = note_refusal
 
 

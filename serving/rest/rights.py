@@ -1,6 +1,7 @@
 """What each path needs: the one list that the guard asks."""
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 from serving.access.grants import Need, Right
@@ -22,6 +23,7 @@ _V2 = tuple(
 """The Open Inference Protocol: the first that matches."""
 
 
+@lru_cache(maxsize=1024)
 def needed(path: str) -> Need | None:
     """What a caller must be granted for a path as it was sent, percent signs and all; None where it means nothing."""
     return site.needed(path) or v1.needed(path) or _needed_v2(path)
