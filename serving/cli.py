@@ -10,6 +10,7 @@ from serving.commands.bench import bench
 from serving.commands.check import check
 from serving.commands.completion import completion
 from serving.commands.inspect import inspect
+from serving.commands.keys import keys
 from serving.commands.manifest import manifest
 from serving.commands.models import models
 from serving.commands.output import command, json_option, print_json, print_table, read_settings
@@ -40,5 +41,5 @@ def settings(as_json: bool) -> None:
         print_table([("NAME", "VALUE", "DEFAULT", "MEANING"), *rows])
 
 
-for each in (serve, models, inspect, check, manifest, predict, bench, settings, completion):
+for each in (serve, models, inspect, check, manifest, predict, bench, keys, settings, completion):
     main.add_command(each)

@@ -3,10 +3,13 @@
 ServingError                500  anything that is the server's own fault
 |- InvalidArgument          400  the request is wrong in itself
 |- FailedPrecondition       400  right in itself, wrong for this model
+|- Unauthenticated          401  nobody knows who asks
+|- PermissionDenied         403  the caller is known, and may not do this
 |- NotFound                 404  no such model, version or path
 |- MethodNotAllowed         405  the path exists for other methods; `.allowed` names them
 |- PayloadTooLarge          413  more bytes than a limit allows
 |- UnsupportedMediaType     415  a body in an encoding that is not read here
+|- ResourceExhausted        429  more than the caller's limit; `.retry_seconds` says when to come again
 |- Cancelled                499  the caller gave up
 |- Unimplemented            501  TensorFlow has no kernel for it
 |- Unavailable              503  try again later
@@ -42,6 +45,16 @@ class FailedPrecondition(ServingError):
     code = "FAILED_PRECONDITION"
 
 
+class Unauthenticated(ServingError):
+    status = 401
+    code = "UNAUTHENTICATED"
+
+
+class PermissionDenied(ServingError):
+    status = 403
+    code = "PERMISSION_DENIED"
+
+
 class NotFound(ServingError):
     status = 404
     code = "NOT_FOUND"
@@ -64,6 +77,15 @@ class PayloadTooLarge(ServingError):
 class UnsupportedMediaType(ServingError):
     status = 415
     code = "INVALID_ARGUMENT"
+
+
+class ResourceExhausted(ServingError):
+    status = 429
+    code = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, retry_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
 
 
 class Cancelled(ServingError):

@@ -13,7 +13,7 @@ FILES = sorted(
 LAYERS = (
     ("serving/errors.py", "serving/caller.py", "serving/logs.py", "serving/metrics.py", "serving/__init__.py"),
     ("serving/settings.py", "serving/capacity.py"),
-    ("serving/tensors/",),
+    ("serving/tensors/", "serving/access/", "serving/tls.py"),
     ("serving/models/",),
     ("serving/inference.py", "serving/boot.py"),
     ("serving/commands/",),
@@ -34,7 +34,15 @@ MAY_IMPORT = {
     "uvloop": ("serving/worker.py",),
     "httptools": ("serving/connection.py",),
     "click": ("serving/cli.py", "serving/commands/"),
-    "threading": ("serving/models/", "serving/logs.py", "serving/metrics.py", "serving/fibers.py", "serving/worker.py"),
+    "jwt": ("serving/access/tokens.py",),
+    "threading": (
+        "serving/models/",
+        "serving/access/",
+        "serving/logs.py",
+        "serving/metrics.py",
+        "serving/fibers.py",
+        "serving/worker.py",
+    ),
     "prometheus_client": ("serving/metrics.py", "gunicorn.conf.py"),
 }
 """Libraries that only these places may know."""
