@@ -25,5 +25,9 @@ USER 10001:10001
 EXPOSE 5000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
-    CMD ["python3", "-c", "import os, urllib.request; urllib.request.urlopen(f\"http://127.0.0.1:{os.environ['PORT']}/healthz\", timeout=4)"]
+    CMD ["python3", "-c", "import os, ssl, urllib.request as web; tls = os.environ.get('SERVING_TLS_CERT_FILE'); \
+web.urlopen(f\"http{'s' if tls else ''}://127.0.0.1:{os.environ['PORT']}/healthz\", timeout=4, \
+context=ssl._create_unverified_context() if tls else None)"]
+# In a container it has to listen on every address, so it starts only with SERVING_KEYS_FILE or client certificates, or
+# with SERVING_ALLOW_ANONYMOUS=true: see docs/security.md.
 CMD ["python", "-m", "serving", "serve"]

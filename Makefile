@@ -42,7 +42,8 @@ docker-build: ## build the image
 	docker build --build-arg TAG=$(TAG) --tag $(IMAGE) .
 
 docker-run: docker-build ## run the image, published on 127.0.0.1:5000 only
-	docker run --rm --read-only --tmpfs /tmp --cap-drop ALL --publish 127.0.0.1:$(PORT):5000 $(DOCKER_ARGS) $(IMAGE)
+	docker run --rm --read-only --tmpfs /tmp --cap-drop ALL --publish 127.0.0.1:$(PORT):5000 \
+		--env SERVING_ALLOW_ANONYMOUS=true $(DOCKER_ARGS) $(IMAGE)
 
 clean: ## remove the environment and what tools left
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

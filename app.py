@@ -10,6 +10,7 @@ from serving.models.loader import Loader
 from serving.models.manager import ModelManager
 from serving.rest import http, site, v1
 from serving.rest.application import Application
+from serving.rest.guard import make_guard
 from serving.rest.quick import quick_requests
 from serving.settings import Settings
 
@@ -19,12 +20,15 @@ def create_app(settings: Settings | None = None) -> Application:
     settings = settings or Settings.from_environ()
     logs.configure(settings.log_format)
     services = ExitStack()
-    access_log = logs.AccessLog(settings.log_format) if settings.access_log else None
+    request_logs = logs.request_logs(settings.access_log, settings.log_format, settings.audit_file)
     board = StatusBoard(settings.workers_dir)
     manager = ModelManager(make_source(settings), Loader(settings), settings.model_poll_seconds, board.publish)
-    inference = Inference(manager, board, settings.request_timeout_seconds)
+    guard = make_guard(settings)
+    sees = guard.sees if guard else None
+    inference = Inference(manager, board, settings.request_timeout_seconds, sees)
     services.callback(metrics.Counting().close)
-    services.callback(access_log.close if access_log else lambda: None)
+    for log in request_logs:
+        services.callback(log.close)
     services.callback(manager.close)
     services.callback(board.close)
 
@@ -32,8 +36,8 @@ def create_app(settings: Settings | None = None) -> Application:
     app.extensions["services"] = services
     app.extensions["model_manager"] = manager
     app.extensions["is_quick"] = quick_requests(inference)
-    http.attach(app, settings, access_log)
+    http.attach(app, settings, request_logs, guard)
     app.register_blueprint(v1.blueprint(inference, settings))
-    app.register_blueprint(site.blueprint(inference, settings.metrics_dir))
+    app.register_blueprint(site.blueprint(inference, settings.metrics_dir, sees))
     manager.start()
     return app

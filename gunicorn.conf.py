@@ -10,12 +10,13 @@ import os
 import sys
 from typing import Any
 
-from serving import boot, logs
+from serving import boot, logs, tls
 from serving.errors import SettingsError
 
 atexit.register(boot.remove_runtime_dir, os.environ)  # a start that is refused later ends there too
 try:
     settings = boot.prepare(os.environ)
+    tls_context = tls.keeper.load(settings)
 except SettingsError as error:
     sys.exit(f"Error: {error}")
 
@@ -28,12 +29,23 @@ timeout = 60
 graceful_timeout = round(settings.drain_seconds)
 preload_app = False
 control_socket_disable = True
+certfile = settings.tls_cert_file and str(settings.tls_cert_file)
+keyfile = settings.tls_key_file and str(settings.tls_key_file)
+
+
+def ssl_context(config: Any, default: Any) -> Any:
+    """What was loaded in the parent when this file was last read, for all workers until it is read again."""
+    return tls_context
 
 
 def on_starting(server: Any) -> None:
     """Refuse to start where the port is taken, before anything else is done."""
     logs.configure(settings.log_format)
     boot.own_runtime_dir(os.environ)
+    try:
+        boot.check_exposure(settings, boot.listening_hosts(server.cfg.address, os.environ))
+    except SettingsError as error:
+        sys.exit(f"Error: {error}")
     if "GUNICORN_FD" not in os.environ and "LISTEN_FDS" not in os.environ:
         for address in server.cfg.address:
             if isinstance(address, tuple):
@@ -82,4 +94,4 @@ def child_exit(server: Any, worker: Any) -> None:
 
     mark_process_dead(worker.pid)
     forget(worker.index)
-    boot.forget_worker(settings, worker.pid)
+    boot.forget_worker(settings, worker.pid, worker.index)

@@ -8,6 +8,7 @@ fixed and TensorFlow runs on one thread, so the same machine gives the same weig
 """
 
 import argparse
+import json
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ LEARNING_RATE = 0.002
 BRIGHTEST = 16.0  # pixels count dark dots in a 4x4 block
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 WARM_UP_BATCHES = (1, 8)
+GOLDEN_IMAGES = 4
+GOLDEN_TOLERANCE = 1e-3  # processors round differently
 IMAGE_SPEC = tf.TensorSpec([None, 8, 8], tf.float32, name="image")
 CLASSES_SPEC = tf.TensorSpec([None], tf.int64)
 EXAMPLES_SPEC = tf.TensorSpec([None], tf.string, name="inputs")
@@ -226,6 +229,27 @@ def write_warm_up(images: Images, version: Path) -> None:
             writer.write(warm_up_record(images[:size]))
 
 
+def write_golden(images: Images, version: Path) -> None:
+    """Write a request and its answer, which a server must get again before it calls the version available."""
+    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
+    outputs = signature(image=tf.constant(images))
+    labels = [label.decode() for label in outputs["label"].numpy()]
+    # To six places, since that is closer than the tolerance and easier to read.
+    probabilities = outputs["probabilities"].numpy().astype(float).round(6).tolist()
+    document = {
+        "request": {"instances": images.astype(int).tolist()},
+        "response": {
+            "predictions": [
+                {"label": label, "probabilities": row} for label, row in zip(labels, probabilities, strict=True)
+            ]
+        },
+        "tolerance": GOLDEN_TOLERANCE,
+    }
+    target = version / "golden" / "held_out.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(document) + "\n")
+
+
 def accuracy(version: Path, rows: Rows) -> float:
     """Return the share of rows that the exported version labels correctly."""
     signature = tf.saved_model.load(str(version)).signatures["serving_default"]
@@ -253,6 +277,7 @@ def main() -> None:
         version = output / str(number)
         export(recipe, train(recipe, training), version)
         write_warm_up(held_out.images, version)
+        write_golden(held_out.images[:GOLDEN_IMAGES], version)
         print(f"version {number}: held-out accuracy {accuracy(version, held_out):.4f}")
 
 

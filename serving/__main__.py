@@ -1,5 +1,6 @@
 """`python -m serving`."""
 
 from serving.cli import main
+from serving.commands.completion import COMPLETE_VARIABLE
 
-main()
+main(complete_var=COMPLETE_VARIABLE)

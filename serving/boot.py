@@ -1,17 +1,22 @@
 """What is settled once, before the workers start: that the server can run, how many workers, and what they share."""
 
+import ipaddress
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from serving import capacity
+from serving.access import limits
+from serving.access.callers import check_access, is_guarded
 from serving.errors import SettingsError
+from serving.logs import append_to
 from serving.models.configured import make_source
 from serving.models.directory import check_directory
 from serving.models.parameters import read_parameters
@@ -21,6 +26,8 @@ from serving.settings import Settings, environ_name
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 OWNER_VARIABLE = "_SERVING_RUNTIME_DIR_OWNER"
 """The process that made the directory that the workers share, and is to remove it; not set where it was given."""
+SYSTEMD_FDS = 3
+"""The first of the sockets that systemd hands over."""
 _GPU_DEVICES = ("nvidia[0-9]*", "dxg")
 
 
@@ -37,6 +44,9 @@ def prepare(environ: MutableMapping[str, str]) -> Settings:
     settings = Settings.from_environ(environ)
     if settings.metrics_dir is not None and environ.get(METRICS_VARIABLE) == str(settings.metrics_dir):
         return settings
+    check_access(settings)
+    check_exposure(settings, [settings.host])
+    check_audit_file(settings.audit_file)
     read_parameters(settings.batching_parameters_file)  # each worker reads them; what is wrong is said here, once
     plan = capacity.plan(
         capacity.this_machine(count_gpus()), wanted_bytes(settings), settings.workers, settings.threads
@@ -46,6 +56,7 @@ def prepare(environ: MutableMapping[str, str]) -> Settings:
     try:
         _empty(settings.metrics_dir)
         _empty(settings.workers_dir)
+        _empty(settings.limits_dir)
     except OSError as error:
         raise SettingsError(
             f"{environ_name('runtime_dir')}={str(runtime_dir)!r} cannot be used: {error.strerror}"
@@ -68,8 +79,9 @@ def remove_runtime_dir(environ: MutableMapping[str, str]) -> None:
         shutil.rmtree(environ[environ_name("runtime_dir")], ignore_errors=True)
 
 
-def forget_worker(settings: Settings, pid: int) -> None:
-    """Remove what a worker that has ended had told the others."""
+def forget_worker(settings: Settings, pid: int, index: int) -> None:
+    """Remove what a worker that has ended had told the others, and what it had in hand."""
+    limits.forget(settings.limits_dir, index)
     if settings.workers_dir is not None:
         for suffix in (".json", ".new"):
             (settings.workers_dir / f"{pid}{suffix}").unlink(missing_ok=True)
@@ -108,6 +120,37 @@ def check_address(host: str, port: int) -> None:
         ) from None
 
 
+def check_exposure(settings: Settings, hosts: Iterable[str]) -> None:
+    """Raise SettingsError where the server would listen on a public address and ask nobody who they are."""
+    public = next((host for host in hosts if not _is_loopback(host)), None)
+    if public is None or is_guarded(settings) or settings.allow_anonymous:
+        return
+    raise SettingsError(
+        f"listening on {public} would let anybody in: set {environ_name('keys_file')} to a file of keys "
+        f"(`python -m serving keys create`) or {environ_name('tls_client_ca_file')}, listen on 127.0.0.1, "
+        f"or set {environ_name('allow_anonymous')}=true"
+    )
+
+
+def listening_hosts(addresses: Iterable[Any], environ: Mapping[str, str]) -> list[str]:
+    """Where gunicorn will listen: on sockets that it was given, else on these addresses. A Unix socket is no host."""
+    given = [int(number) for number in environ.get("GUNICORN_FD", "").split(",") if number]
+    if environ.get("LISTEN_PID") == str(os.getpid()):
+        given += range(SYSTEMD_FDS, SYSTEMD_FDS + int(environ.get("LISTEN_FDS", "0")))
+    fds = given + [address for address in addresses if isinstance(address, int)]
+    found = [_socket_name(fd) for fd in fds] if fds else list(addresses)
+    return [name[0] for name in found if isinstance(name, tuple)]
+
+
+def check_audit_file(path: Path | None) -> None:
+    """Raise SettingsError unless lines can be appended to the file."""
+    try:
+        if path is not None:
+            append_to(path)("")
+    except OSError as error:
+        raise SettingsError(f"{environ_name('audit_file')}: {path}: cannot be written: {error.strerror}") from None
+
+
 def worker_index(taken: set[int]) -> int:
     """The lowest number that no running worker has."""
     return next(number for number in range(len(taken) + 1) if number not in taken)
@@ -116,6 +159,18 @@ def worker_index(taken: set[int]) -> int:
 def _reason(error: OSError) -> str:
     """Why, in the words of the system or of name resolution, without those that the socket module adds."""
     return (error.strerror or str(error)).partition(" (while attempting")[0]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _socket_name(fd: int) -> Any:
+    with socket.socket(fileno=os.dup(fd)) as listener:
+        return listener.getsockname()
 
 
 def _make_runtime_dir(environ: MutableMapping[str, str]) -> Path:

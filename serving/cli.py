@@ -6,8 +6,15 @@ from pathlib import Path
 
 import click
 
-from serving.errors import SettingsError
-from serving.settings import Settings
+from serving.commands.bench import bench
+from serving.commands.check import check
+from serving.commands.completion import completion
+from serving.commands.inspect import inspect
+from serving.commands.keys import keys
+from serving.commands.manifest import manifest
+from serving.commands.models import models
+from serving.commands.output import command, json_option, print_json, print_table, read_settings
+from serving.commands.predict import predict
 
 
 @click.group()
@@ -15,26 +22,24 @@ def main() -> None:
     """Serve TensorFlow SavedModels over REST."""
 
 
-@main.command()
+@command("serve")
 def serve() -> None:
     """Check the settings and become gunicorn, which serves the models."""
-    _settings()  # first, since gunicorn reads WEB_CONCURRENCY before it reads our configuration
+    read_settings()  # first, since gunicorn reads WEB_CONCURRENCY before it reads our configuration
     gunicorn = str(Path(sys.executable).with_name("gunicorn"))
     os.execv(gunicorn, [gunicorn, "wsgi:app"])
 
 
-@main.command()
-def settings() -> None:
+@command("settings")
+@json_option
+def settings(as_json: bool) -> None:
     """Print every setting with its value, default and meaning."""
-    rows = _settings().rows()
-    rows.insert(0, ("NAME", "VALUE", "DEFAULT", "MEANING"))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for name, value, default, meaning in rows:
-        click.echo(f"{name:{widths[0]}}  {value:{widths[1]}}  {default:{widths[2]}}  {meaning}")
+    rows = read_settings().rows()
+    if as_json:
+        print_json([dict(zip(("name", "value", "default", "meaning"), row, strict=True)) for row in rows])
+    else:
+        print_table([("NAME", "VALUE", "DEFAULT", "MEANING"), *rows])
 
 
-def _settings() -> Settings:
-    try:
-        return Settings.from_environ()
-    except SettingsError as error:
-        raise click.ClickException(error.message) from None
+for each in (serve, models, inspect, check, manifest, predict, bench, keys, settings, completion):
+    main.add_command(each)

@@ -12,7 +12,7 @@ import io
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
@@ -118,6 +118,8 @@ class Connection(asyncio.Protocol):
         self._dropped_bytes = 0
         self._transport: asyncio.Transport
         self.peer = ""
+        self.certificate: Mapping[str, Any] | None = None
+        """The client's certificate, verified, as the ssl module describes it."""
         self.deadline = 0.0
         """When, on the monotonic clock, whatever the connection waits for must have come; see `expire`."""
 
@@ -127,6 +129,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else ""
+        self.certificate = transport.get_extra_info("peercert")
         self.deadline = time.monotonic() + self._limits.head_seconds
         self._front.opened(self)
 
@@ -339,6 +342,8 @@ def environ_of(request: Request, connection: Connection, base: Environ) -> Envir
         "wsgi.input": request.body,
         CALLER: request.caller,
     }
+    if connection.certificate:
+        environ["serving.client_certificate"] = connection.certificate
     request.body.seek(0)
     for name, value in request.headers:
         key = _ENVIRON_NAMES.get(name) or _environ_name(name)

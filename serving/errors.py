@@ -3,14 +3,18 @@
 ServingError                500  anything that is the server's own fault
 |- InvalidArgument          400  the request is wrong in itself
 |- FailedPrecondition       400  right in itself, wrong for this model
+|- Unauthenticated          401  nobody knows who asks
+|- PermissionDenied         403  the caller is known, and may not do this
 |- NotFound                 404  no such model, version or path
 |- MethodNotAllowed         405  the path exists for other methods; `.allowed` names them
 |- PayloadTooLarge          413  more bytes than a limit allows
 |- UnsupportedMediaType     415  a body in an encoding that is not read here
+|- ResourceExhausted        429  more than the caller's limit; `.retry_seconds` says when to come again
 |- Cancelled                499  the caller gave up
 |- Unimplemented            501  TensorFlow has no kernel for it
 |- Unavailable              503  try again later
 |- DeadlineExceeded         504  the time allowed for the request is over
+|- DataLoss                 500  a file of a model is not what it should be
 `- SettingsError            (500) the server cannot start or reload with what it was given; never sent to a client
 """
 
@@ -41,6 +45,16 @@ class FailedPrecondition(ServingError):
     code = "FAILED_PRECONDITION"
 
 
+class Unauthenticated(ServingError):
+    status = 401
+    code = "UNAUTHENTICATED"
+
+
+class PermissionDenied(ServingError):
+    status = 403
+    code = "PERMISSION_DENIED"
+
+
 class NotFound(ServingError):
     status = 404
     code = "NOT_FOUND"
@@ -65,6 +79,15 @@ class UnsupportedMediaType(ServingError):
     code = "INVALID_ARGUMENT"
 
 
+class ResourceExhausted(ServingError):
+    status = 429
+    code = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, retry_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
+
+
 class Cancelled(ServingError):
     status = 499
     code = "CANCELLED"
@@ -85,5 +108,11 @@ class DeadlineExceeded(ServingError):
     code = "DEADLINE_EXCEEDED"
 
 
+class DataLoss(ServingError):
+    code = "DATA_LOSS"
+
+
 class SettingsError(ServingError):
     """What the operator gave cannot be used; the message is one line that says what to do."""
+
+    code = "INVALID_ARGUMENT"

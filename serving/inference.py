@@ -4,7 +4,7 @@ The protocols (v1 today) and the command line translate to and from these calls;
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,17 +39,29 @@ class ModelChoice:
     label: str | None = None
 
 
-class Inference:
-    """Runs and describes models. May be used by several threads at once."""
+def _everything(model: str) -> bool:
+    return True
 
-    def __init__(self, manager: ModelManager, board: Board, timeout_seconds: float) -> None:
+
+class Inference:
+    """Runs and describes models. May be used by several threads at once.
+
+    `sees` says of a model's name whether it exists for the caller of the request in hand; here, below every protocol,
+    so that no path to a model goes round it.
+    """
+
+    def __init__(
+        self, manager: ModelManager, board: Board, timeout_seconds: float, sees: Callable[[str], bool] | None = None
+    ) -> None:
         self._manager = manager
         self._board = board
         self._timeout_seconds = timeout_seconds
+        self._sees = sees or _everything
 
     def borrow(self, choice: ModelChoice) -> Handle:
         """Borrow the version that a request names; NotFound, or InvalidArgument for an unknown label."""
-        return self._manager.borrow(choice.name, choice.version, choice.label, self._timeout_seconds)
+        hidden = not self._sees(choice.name)
+        return self._manager.borrow(choice.name, choice.version, choice.label, self._timeout_seconds, hidden)
 
     def answers_in_loop(self, name: str) -> bool:
         """Whether the requests to a model may be answered in an event loop."""
@@ -105,7 +117,7 @@ class Inference:
 
     def statuses(self, choice: ModelChoice) -> tuple[VersionStatus, ...]:
         """The versions of a model in all workers, newest first, or the one that the request names."""
-        found = self._board.read().get(choice.name, ())
+        found = self._board.read().get(choice.name, ()) if self._sees(choice.name) else ()
         if not found and choice.version is None:
             raise NotFound(f"Could not find any versions of model {choice.name}")
         version = choice.version
@@ -119,10 +131,11 @@ class Inference:
         return one
 
     def models(self) -> dict[str, tuple[tuple[VersionStatus, ...], Mapping[str, int], Mapping[str, Any]]]:
-        """Every listed model: its versions, newest first, its labels, and how its requests are batched."""
+        """Every listed model that the caller sees: its versions, newest first, its labels, and how it is batched."""
         return {
             name: (its, self._manager.labels(name), self._manager.batching(name))
             for name, its in sorted(self._board.read().items())
+            if self._sees(name)
         }
 
     def unready(self) -> dict[str, str]:
@@ -135,12 +148,14 @@ class Inference:
         workers = self._board.workers()
         if not any(workers):
             return {"": "no model was found"}
-        return {
+        reasons = {
             name: _reason(its)
             for statuses in workers
             for name, its in sorted(statuses.items())
             if not _has_available(its)
         }
+        shown = {name: reason for name, reason in reasons.items() if self._sees(name)}
+        return shown if len(shown) == len(reasons) else shown | {"": "a model is not available"}
 
 
 def find_signature(handle: Handle, name: str) -> Signature | None:

@@ -2,13 +2,16 @@
 
 import json
 import logging
+import os
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +26,7 @@ WRITE_SECONDS = 0.1
 
 
 class Access(NamedTuple):
-    """One answered request. `when` is in seconds since the epoch; `model` and `version` are "" where there is none."""
+    """One answered request. `when` is in seconds since the epoch; what is not known of it is ""."""
 
     when: float
     method: str
@@ -33,6 +36,29 @@ class Access(NamedTuple):
     status: int
     milliseconds: float
     request_id: str
+    caller: str = ""
+    peer: str = ""
+
+
+def write_out(text: str) -> None:
+    """Write to standard output."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def append_to(path: Path) -> Callable[[str], None]:
+    """Write to the end of a file that several processes write to, opened each time, so that it may be moved away."""
+
+    def write(text: str) -> None:
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            left = memoryview(text.encode())
+            while left:
+                left = left[os.write(file, left) :]
+        finally:
+            os.close(file)
+
+    return write
 
 
 class AccessLog:
@@ -42,7 +68,7 @@ class AccessLog:
     lost: that is said once when it begins, and how many they were when writing works again.
     """
 
-    def __init__(self, form: str, write: Callable[[str], object] = sys.stdout.write) -> None:
+    def __init__(self, form: str, write: Callable[[str], object] = write_out) -> None:
         self._format = _as_json if form == JSON else _as_text
         self._write = write
         self._entries: deque[Access] = deque()
@@ -80,7 +106,6 @@ class AccessLog:
     def _write_out(self, lines: list[str]) -> None:
         try:
             self._write("".join(lines))
-            sys.stdout.flush()
         except (OSError, ValueError) as error:  # full, or closed
             self._unwritten += len(lines)
             if not self._is_broken:
@@ -92,6 +117,13 @@ class AccessLog:
         if lost:
             self._reported += lost
             log.warning("lines for requests can be written again; %d were lost", lost)
+
+
+def request_logs(access: bool, form: str, audit_file: Path | None) -> tuple[AccessLog, ...]:
+    """Where requests are noted: on standard output in the given form, and for auditors in a file."""
+    on_output = [AccessLog(form)] if access else []
+    in_file = [AccessLog(JSON, append_to(audit_file))] if audit_file else []
+    return (*on_output, *in_file)
 
 
 def configure(form: str) -> None:
@@ -127,7 +159,8 @@ def _second(when: int) -> str:
 def _as_text(entry: Access) -> str:
     return (
         f"{_utc(entry.when)} {entry.status} {entry.method} {entry.path} model={entry.model or '-'} "
-        f"version={entry.version or '-'} ms={entry.milliseconds:.2f} id={entry.request_id}\n"
+        f"version={entry.version or '-'} ms={entry.milliseconds:.2f} id={entry.request_id}"
+        f"{' caller=' + quote(entry.caller, safe=':/@.') if entry.caller else ''}\n"
     )
 
 

@@ -10,9 +10,10 @@ import threading
 from bisect import bisect_left
 from collections import Counter as Counts
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -139,14 +140,40 @@ def show_model_states(states: Mapping[tuple[str, int], str]) -> None:
 _shown_states: set[tuple[str, int, str]] = set()
 
 
-def render(directory: Path | None) -> bytes:
-    """All metrics in Prometheus's text format: of every worker whose files are in `directory`, else of this process."""
+def render(directory: Path | None, sees: Callable[[str], bool] | None = None) -> bytes:
+    """All metrics in Prometheus's text format: of every worker whose files are in `directory`, else of this process.
+
+    With `sees`, without the samples of models for whose names it is false.
+    """
     count_noted()
-    if directory is None:
+    source: _Collector = REGISTRY if directory is None else _WorkersCollector(directory)
+    if directory is None and sees is None:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
-    registry.register(_WorkersCollector(directory))
+    registry.register(source if sees is None else _SeenCollector(source, sees))
     return generate_latest(registry)
+
+
+class _Collector(Protocol):
+    def collect(self) -> Iterable[Metric]: ...
+
+
+class _SeenCollector:
+    """Leaves out the samples of models that the caller does not see."""
+
+    def __init__(self, source: _Collector, sees: Callable[[str], bool]) -> None:
+        self._source = source
+        self._sees = sees
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._source.collect():
+            samples = [sample for sample in metric.samples if self._is_seen(sample.labels.get("model", ""))]
+            shown = Metric(metric.name, metric.documentation, metric.type)
+            shown.samples = samples
+            yield shown
+
+    def _is_seen(self, model: str) -> bool:
+        return not model or self._sees(model)
 
 
 class _WorkersCollector:

@@ -7,6 +7,7 @@ A name that begins with SERVING_ and is not in the table is an error: a misspelt
 import difflib
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -68,6 +69,14 @@ def _flag(text: str) -> bool:
     return {"true": True, "false": False}[text.lower()]
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """a comma-separated list of names of operations such as PyFunc"""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(re.fullmatch(r"[A-Za-z_][\w>]*", name, re.ASCII) for name in names):
+        raise ValueError
+    return names
+
+
 def _path(text: str) -> Path:
     """a path"""
     if not text:
@@ -106,6 +115,11 @@ class Settings:
     model_poll_seconds: float = setting(
         1.0, _seconds(0), "how often the models on disk are looked at; 0 is once, at start"
     )
+    require_manifest: bool = setting(False, _flag, "load only versions with a manifest.json that lists their files")
+    allow_ops: tuple[str, ...] = setting(
+        (), _names, "operations that models may use beside those in serving/models/allowed_ops.txt"
+    )
+    check_golden: bool = setting(True, _flag, "load only versions that answer their golden requests as expected")
     request_timeout_seconds: float = setting(
         30.0, _seconds(0.001), "time that a request may take, from its arrival, before it is answered 504"
     )
@@ -130,6 +144,27 @@ class Settings:
     upstream_status: bool = setting(
         False, _flag, "answer malformed paths and methods 400, as TensorFlow Serving does, instead of 404 and 405"
     )
+    keys_file: Path | None = setting(
+        None, _path, "file of API keys and grants, written by `python -m serving keys`; with it callers need a key"
+    )
+    allow_anonymous: bool = setting(
+        False, _flag, "listen on a public address even where nobody is asked for a key, a token or a certificate"
+    )
+    jwt_jwks_file: Path | None = setting(
+        None, _path, "public keys (JWKS) of the identity provider whose JSON Web Tokens are accepted"
+    )
+    jwt_issuer: str = setting("", _text, "`iss` of the tokens that are accepted")
+    jwt_audience: str = setting("", _text, "`aud` of the tokens that are accepted")
+    jwt_roles_claim: str = setting("roles", _text, "claim of a token that names its roles; a dot looks inside another")
+    tls_cert_file: Path | None = setting(None, _path, "certificate chain (PEM) of the server; with it HTTPS is spoken")
+    tls_key_file: Path | None = setting(None, _path, "private key (PEM) of that certificate")
+    tls_client_ca_file: Path | None = setting(
+        None, _path, "authorities (PEM) whose client certificates are accepted; with it callers are asked for one"
+    )
+    tls_client_cert: Literal["required", "optional"] = setting(
+        "required", _choice("required", "optional"), "whether a connection without a client certificate is refused"
+    )
+    audit_file: Path | None = setting(None, _path, "file to append a line of JSON to for each request, for auditors")
     access_log: bool = setting(True, _flag, "write a line for each request")
     log_format: str = setting("text", _choice("text", "json"), "form of the log lines")
     runtime_dir: Path | None = setting(
@@ -156,6 +191,11 @@ class Settings:
     def workers_dir(self) -> Path | None:
         """Where the workers tell each other the states of their models; None for a process alone."""
         return self.runtime_dir and self.runtime_dir / "workers"
+
+    @property
+    def limits_dir(self) -> Path | None:
+        """Where the workers count what each key has used; None for a process alone."""
+        return self.runtime_dir and self.runtime_dir / "limits"
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Name, value, default and meaning of every setting, as text, in the order of the table."""

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -30,10 +31,14 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """One keep-alive connection to a server."""
+    """One keep-alive connection to a server; over TLS with a context."""
 
-    def __init__(self, port: int, timeout: float = 60) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    def __init__(self, port: int, timeout: float = 60, tls: ssl.SSLContext | None = None) -> None:
+        self._connection = (
+            http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+            if tls is None
+            else http.client.HTTPSConnection("localhost", port, timeout=timeout, context=tls)
+        )
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Send a request, a body that is not bytes as JSON, and read the whole answer."""
@@ -54,15 +59,18 @@ class Client:
 
 
 class Server:
-    """A running server; its output is in `log`."""
+    """A running server; its output is in `log`. With `tls` it is asked over TLS."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", port: int, log: Path, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.tls = tls
         self.process = process
         self.port = port
         self.log = log
 
     def client(self) -> Client:
-        return Client(self.port)
+        return Client(self.port, tls=self.tls)
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """One request on a connection of its own."""
@@ -117,18 +125,20 @@ def gunicorn(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def serving(log: Path, command: list[str] | None = None, **settings: Any) -> Iterator[Server]:
-    """A server with these settings, ready, and stopped at the end."""
+def serving(
+    log: Path, command: list[str] | None = None, tls: ssl.SSLContext | None = None, **settings: Any
+) -> Iterator[Server]:
+    """A server with these settings, ready, and stopped at the end; asked over TLS where there is a context for it."""
     port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
             command or gunicorn(),
             cwd=ROOT,
-            env=environment(HOST="127.0.0.1", PORT=port, **settings),
+            env=environment(**{"HOST": "127.0.0.1", "PORT": port, **settings}),
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    server = Server(process, port, log)
+    server = Server(process, port, log, tls)
     try:
         wait_for(lambda: server.is_ready() or process.poll() is not None, "the server is ready", 120)
         assert process.poll() is None, log.read_text()

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from serving.access.limits import Limit, Limiter
 from serving.boot import (
     METRICS_VARIABLE,
     OWNER_VARIABLE,
     check_address,
+    check_exposure,
     forget_worker,
+    listening_hosts,
     own_runtime_dir,
     prepare,
     remove_runtime_dir,
@@ -160,9 +163,62 @@ def test_what_a_dead_worker_said_is_removed(environ: dict[str, str]) -> None:
     assert settings.workers_dir is not None
     for name in ("12.json", "12.new", "123.json"):
         (settings.workers_dir / name).touch()
-    forget_worker(settings, 12)
-    forget_worker(settings, 12)
+    forget_worker(settings, 12, 0)
+    forget_worker(settings, 12, 0)
     assert [file.name for file in settings.workers_dir.iterdir()] == ["123.json"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
+def test_on_loopback_nobody_need_be_asked(host: str) -> None:
+    check_exposure(Settings(), [host])
+
+
+PUBLIC = ["0.0.0.0", "::", "10.0.0.1", "192.168.1.5", "example.com", "::ffff:0.0.0.0", "", "127.0.0.1.example.com"]
+
+
+@pytest.mark.parametrize("host", PUBLIC)
+def test_on_a_public_address_somebody_must_be_asked_or_anybody_welcome(host: str) -> None:
+    with pytest.raises(SettingsError, match=r"would let anybody in: set SERVING_KEYS_FILE .*SERVING_ALLOW_ANONYMOUS"):
+        check_exposure(Settings(), ["127.0.0.1", host])
+    check_exposure(Settings(keys_file=Path("keys.json")), [host])
+    check_exposure(Settings(tls_client_ca_file=Path("ca.pem")), [host])
+    check_exposure(Settings(allow_anonymous=True), [host])
+
+
+def test_the_start_stops_where_anybody_would_be_let_in(environ: dict[str, str]) -> None:
+    environ["HOST"] = "0.0.0.0"
+    with pytest.raises(SettingsError, match=r"listening on 0\.0\.0\.0 would let anybody in"):
+        prepare(environ)
+    assert prepare(environ | {"SERVING_ALLOW_ANONYMOUS": "true"}).host == "0.0.0.0"
+
+
+def test_the_start_stops_for_keys_that_cannot_be_used(environ: dict[str, str], tmp_path: Path) -> None:
+    environ["SERVING_KEYS_FILE"] = str(tmp_path / "keys.json")
+    with pytest.raises(SettingsError, match=r"keys\.json: cannot be read"):
+        prepare(environ)
+    (tmp_path / "keys.json").write_text('{"keys": []}')
+    with pytest.raises(SettingsError, match="others than its owner"):
+        prepare(environ)
+    (tmp_path / "keys.json").chmod(0o600)
+    assert prepare(environ).keys_file == tmp_path / "keys.json"
+
+
+def test_hosts_are_those_of_addresses_but_sockets_that_were_handed_over_come_first() -> None:
+    addresses: list[object] = [("10.0.0.1", 80), "/run/server.sock", ("::1", 80, 0, 0)]
+    assert listening_hosts(addresses, {}) == ["10.0.0.1", "::1"]
+    with socket.socket() as given:
+        given.bind(("127.0.0.1", 0))
+        assert listening_hosts([("10.0.0.1", 80), given.fileno()], {}) == ["127.0.0.1"]
+        assert listening_hosts(addresses, {"GUNICORN_FD": str(given.fileno())}) == ["127.0.0.1"]
+
+
+def test_what_a_dead_worker_had_in_hand_is_given_back(environ: dict[str, str]) -> None:
+    settings, one = prepare(environ), Limit(concurrent=1)
+    dead, living = (Limiter(settings.limits_dir, number, 2) for number in range(2))
+    assert dead.take("key", one) == 0
+    assert living.take("key", one) > 0
+    forget_worker(settings, 12, 0)
+    assert living.take("key", one) == 0
 
 
 def test_a_worker_gets_the_lowest_free_number() -> None:

@@ -1,11 +1,15 @@
 """The embedded model, through the server that a user starts."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from sklearn.datasets import load_digits
 
+from serving.cli import main
 from tests.server import Server, serving
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -51,3 +55,25 @@ def test_it_classifies_examples(server: Server, held_out: tuple[list[list[list[f
     )
     (classes,) = answer.json["results"]
     assert max(classes, key=lambda pair: pair[1])[0] == held_out[1][3]
+
+
+def test_the_commands_ask_it_too(
+    server: Server, held_out: tuple[list[list[list[float]]], list[str]], tmp_path: Path
+) -> None:
+    images, labels = held_out
+    np.save(tmp_path / "images.npy", np.array(images[:100], np.float32))
+    url = f"http://127.0.0.1:{server.port}/v1/models/digits"
+    answered = CliRunner().invoke(main, ["predict", url, "--input", str(tmp_path / "images.npy")])
+    rows = [json.loads(line) for line in answered.stdout.splitlines()]
+    assert sum(row["label"] == label for row, label in zip(rows, labels, strict=False)) >= 95
+
+    measured = CliRunner().invoke(main, ["bench", url, "--seconds", "0.3", "--clients", "2", "--json"])
+    assert measured.exit_code == 0
+    result = json.loads(measured.stdout)
+    assert result["requests"] > 0
+    assert result["errors"] == {}
+    assert result["p50_ms"] <= result["p99_ms"]
+
+    missing = CliRunner().invoke(main, ["bench", f"{url}s"])
+    assert missing.exit_code == 1
+    assert missing.stderr.splitlines() == ["Error: 404: Servable not found for request: Latest(digitss)"]

@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +39,32 @@ def test_a_request_is_a_json_line() -> None:
         "status": 200,
         "milliseconds": 1.234,
         "request_id": "abc",
+        "caller": "",
+        "peer": "",
     }
+
+
+def test_who_asked_is_in_the_line_and_cannot_forge_another() -> None:
+    caller = "jwt:alice status=200\n2026-11-22T11:30:00.250Z 200 \x1b[31m"
+    entry = ENTRY._replace(caller=caller, path="/v1/\n/m")
+    assert json.loads(written("json", entry))["caller"] == caller
+    assert written("json", entry).count("\n") == 1
+    text = written("text", ENTRY._replace(caller=caller))
+    assert text.endswith(" id=abc caller=jwt:alice%20status%3D200%0A2026-11-22T11:30:00.250Z%20200%20%1B%5B31m\n")
+
+
+def test_lines_go_to_standard_output_and_for_auditors_to_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "audit"
+    for _ in range(2):
+        for log in logs.request_logs(True, "text", file):
+            log.add(ENTRY)
+            log.close()
+    assert capsys.readouterr().out.count(" 200 POST ") == 2
+    assert [json.loads(line)["model"] for line in file.read_text().splitlines()] == ["m", "m"]
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert logs.request_logs(False, "text", None) == ()
 
 
 def test_no_line_is_lost_at_the_end() -> None:

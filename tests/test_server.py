@@ -87,13 +87,17 @@ class TestServing:
         before = answered()
         for _ in range(40):
             server.ask("POST", "/v1/models/times:classify", {"examples": [{"x": 1.0}]})
+        wait_for(lambda: answered() >= before + 40, "every worker has counted what it answered")
         assert answered() == before + 40
 
     def test_a_broken_metrics_file_does_not_hide_the_others(self, server: Server, shared: Path) -> None:
+        def all_show_the_model() -> bool:
+            answer = server.ask("GET", "/monitoring/prometheus/metrics")
+            assert answer.status == 200
+            return b'serving_model_state{model="times",state="AVAILABLE",version="2"} 2.0' in answer.body
+
         (shared / "metrics" / "counter_999999.db").touch()
-        answer = server.ask("GET", "/monitoring/prometheus/metrics")
-        assert answer.status == 200
-        assert b'serving_model_state{model="times",state="AVAILABLE",version="2"} 2.0' in answer.body
+        wait_for(all_show_the_model, "both workers show the model")
 
     def test_a_killed_worker_is_replaced_and_the_others_go_on(self, server: Server) -> None:
         before = set(server.workers())

@@ -111,6 +111,11 @@ class Batcher:
             for name, plan in self._plans.items()
         }
 
+    @property
+    def obstacles(self) -> dict[str, str]:
+        """What the trial of each signature has shown against joining rows; "" where that is nothing."""
+        return {name: plan.obstacle for name, plan in self._plans.items()}
+
     def close(self) -> None:
         """Close the model."""
         self._runner.close()

@@ -58,10 +58,11 @@ class BatchLimits:
 
 @dataclass(frozen=True)
 class Plan:
-    """The limits of a signature that is batched, or why it is not."""
+    """The limits of a signature that is batched, or why it is not; `obstacle` is that of its profile."""
 
     limits: BatchLimits | None
     reason: str = ""
+    obstacle: str = ""
 
     def __str__(self) -> str:
         if self.limits is None:
@@ -81,14 +82,14 @@ def sizes_asked(asked: BatchingParameters) -> tuple[int, ...]:
 
 def plan(profile: Profile, asked: BatchingParameters, target_seconds: float = 0.0) -> Plan:
     """How to batch a signature; `target_seconds` is the latency to keep to, 0 for none."""
-    obstacle = _obstacle(profile, asked)
-    if obstacle:
-        return Plan(None, obstacle)
+    reason = _reason(profile, asked)
+    if reason:
+        return Plan(None, reason, profile.obstacle)
     max_rows = _max_rows(profile.seconds, asked, target_seconds * TARGET_SHARE)
     if profile.quick and not asked.for_model:
         max_rows = min(max_rows, rows_in_loop(profile.seconds))
     if max_rows < 2:
-        return Plan(None, "the latency target leaves no time for more than one row")
+        return Plan(None, "the latency target leaves no time for more than one row", profile.obstacle)
     limits = BatchLimits(
         max_rows,
         (asked.max_enqueued_batches or WAITING_BATCHES) * max_rows,
@@ -97,10 +98,10 @@ def plan(profile: Profile, asked: BatchingParameters, target_seconds: float = 0.
         asked.pad_variable_length_inputs,
         asked.enable_large_batch_splitting,
     )
-    return Plan(limits)
+    return Plan(limits, obstacle=profile.obstacle)
 
 
-def _obstacle(profile: Profile, asked: BatchingParameters) -> str:
+def _reason(profile: Profile, asked: BatchingParameters) -> str:
     if _asked_rows(asked) == 1:
         return "its batching parameters allow one row only"
     if profile.obstacle and not (profile.unproven and asked.for_model):

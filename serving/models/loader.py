@@ -2,16 +2,18 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from serving import capacity, metrics
-from serving.errors import SettingsError
 from serving.models.batching import Batcher
+from serving.models.golden import check_golden
 from serving.models.lifecycle import LoadError
 from serving.models.limits import plan, sizes_asked
-from serving.models.parameters import parameters_of_model, read_parameters
+from serving.models.parameters import BatchingParameters, parameters_of_model, read_parameters
+from serving.models.provenance import Inspector
 from serving.models.runtime import choose_device, list_gpus, session_config
 from serving.models.servable import Servable, clean_message, error_code
 from serving.models.trial import are_quick, try_signatures
@@ -32,33 +34,63 @@ class Loader:
             "worker %d runs models on %s, TensorFlow threads: %d", settings.worker_index, device.description, threads
         )
         self._config = session_config(device, threads)
+        self._inspect = Inspector.from_settings(settings)
+        self._check_golden = settings.check_golden
         self._timeout_seconds = settings.request_timeout_seconds
         self._target_seconds = settings.latency_target_ms / 1000
         self._parameters = read_parameters(settings.batching_parameters_file)
 
     def __call__(self, name: str, version: int, path: Path) -> Batcher:
-        """Load, warm up and try the SavedModel at `path`; LoadError says why it cannot be."""
+        """Check, load, warm up and try the SavedModel at `path`; LoadError says why it cannot be."""
         started = time.perf_counter()
-        try:
+        with _load_errors():
+            inspected = self._inspect(path)
             asked = parameters_of_model(path, self._parameters)
-        except SettingsError as error:
-            raise LoadError("INVALID_ARGUMENT", error.message) from error
-        try:
             servable = Servable(path, self._config, self._timeout_seconds)
-        except Exception as error:  # a damaged model raises any of a dozen kinds
-            raise LoadError(error_code(error), clean_message(error)) from error
-        try:
-            warm_up(servable, path)
-        except Exception as error:
-            servable.close()
-            raise LoadError(error_code(error), f"warm-up failed: {clean_message(error)}") from error
+        with _load_errors(), _closed_on_failure(servable):
+            _warm_up(servable, path)
+            if self._check_golden:
+                check_golden(servable, path)
+            inspected.confirm()
+        batcher = self._batcher(name, servable, asked)
+        metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
+        return batcher
+
+    def _batcher(self, name: str, servable: Servable, asked: BatchingParameters) -> Batcher:
+        """Try the signatures, and decide by that how each is run."""
         profiles = try_signatures(servable, sizes_asked(asked))
         plans = {signature: plan(profile, asked, self._target_seconds) for signature, profile in profiles.items()}
-        is_quick = are_quick(profiles) and not any(its.limits and its.limits.delay_seconds for its in plans.values())
-        if is_quick:
-            servable.run_in_callers_thread([signature for signature, profile in profiles.items() if profile.quick])
-        metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
         for signature, its in plans.items():
             if servable.signatures[signature].inputs:
                 log.info("model %s signature %s %s", name, signature, its)
+        is_quick = are_quick(profiles) and not any(its.limits and its.limits.delay_seconds for its in plans.values())
+        if is_quick:
+            servable.run_in_callers_thread([signature for signature, profile in profiles.items() if profile.quick])
         return Batcher(servable, plans, name, is_quick, on_slow=partial(servable.run_in_callers_thread, ()))
+
+
+def _warm_up(servable: Servable, path: Path) -> None:
+    try:
+        warm_up(servable, path)
+    except Exception as error:
+        raise LoadError(error_code(error), f"warm-up failed: {clean_message(error)}") from error
+
+
+@contextmanager
+def _closed_on_failure(servable: Servable) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        servable.close()
+        raise
+
+
+@contextmanager
+def _load_errors() -> Iterator[None]:
+    """Raise what goes wrong as a LoadError: a damaged model raises any of a dozen kinds."""
+    try:
+        yield
+    except LoadError:
+        raise
+    except Exception as error:
+        raise LoadError(error_code(error), clean_message(error)) from error

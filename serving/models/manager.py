@@ -66,24 +66,32 @@ class ModelManager:
         """Wait until every model has a version that was tried, or none to come; whether that is so now."""
         return self._settled.wait(timeout)
 
-    def borrow(self, name: str, version: int | None = None, label: str | None = None, timeout: float = 0.0) -> Handle:
+    def borrow(
+        self,
+        name: str,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = 0.0,
+        hidden: bool = False,
+    ) -> Handle:
         """Borrow a version by number or label, or the latest; to be used in a `with` block.
 
-        What is not there while the models are loaded for the first time is waited for, up to `timeout` seconds.
+        What is not there while the models are loaded for the first time is waited for, up to `timeout` seconds. A model
+        that is `hidden` from the caller is as one that does not exist.
         """
         settled = self._settled.is_set()
         try:
-            return self._lend(name, version, label)
+            return self._lend(name, version, label, hidden)
         except (InvalidArgument, NotFound):
             if settled:
                 raise
         if not self._settled.wait(timeout):
             raise Unavailable("The models are still being loaded")
-        return self._lend(name, version, label)
+        return self._lend(name, version, label, hidden)
 
-    def _lend(self, name: str, version: int | None, label: str | None) -> Handle:
+    def _lend(self, name: str, version: int | None, label: str | None, hidden: bool) -> Handle:
         with self._lock:
-            model = self._models.get(name, _UNKNOWN)
+            model = _UNKNOWN if hidden else self._models.get(name, _UNKNOWN)
             if label is not None:
                 version = model.labelled(label)
             instance = model.find(version)

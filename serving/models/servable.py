@@ -88,12 +88,8 @@ class Servable:
         try:
             meta_graph = _load(self._session, path)
             definitions = dict(sorted(meta_graph.signature_def.items()))
-            floats = float_features(meta_graph)
             self.natures: Mapping[str, Nature] = natures(meta_graph)
-            self.signatures: Mapping[str, Signature] = {
-                name: _signature(name, definition, floats.get(name, frozenset()))
-                for name, definition in definitions.items()
-            }
+            self.signatures: Mapping[str, Signature] = read_signatures(meta_graph)
             self.metadata: Mapping[str, Any] = {name: _metadata(definition) for name, definition in definitions.items()}
             self._wirings = {name: _wiring(definition) for name, definition in definitions.items()}
             if DEFAULT_SIGNATURE in definitions:
@@ -246,6 +242,15 @@ def _fill_from_copies(session: Any) -> None:
             if copy_set and not variable_set
         ]
     )
+
+
+def read_signatures(meta_graph: Any) -> dict[str, Signature]:
+    """The signatures of a MetaGraphDef by name, in the order of their names."""
+    floats = float_features(meta_graph)
+    return {
+        name: _signature(name, definition, floats.get(name, frozenset()))
+        for name, definition in sorted(meta_graph.signature_def.items())
+    }
 
 
 def _signature(name: str, definition: Any, floats: frozenset[str]) -> Signature:

@@ -1,12 +1,14 @@
 """What holds for every request and answer: ids, errors as JSON, CORS, compression, metrics and the access log."""
 
 import logging
+import math
 import os
 import re
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 from urllib.parse import quote
 
 import orjson
@@ -14,8 +16,17 @@ from flask import request
 from werkzeug.exceptions import HTTPException
 
 from serving import metrics
+from serving.access.grants import Admission
 from serving.caller import CALLER, PATIENT, Caller
-from serving.errors import InvalidArgument, MethodNotAllowed, NotFound, ServingError, Unavailable
+from serving.errors import (
+    InvalidArgument,
+    MethodNotAllowed,
+    NotFound,
+    ResourceExhausted,
+    ServingError,
+    Unauthenticated,
+    Unavailable,
+)
 from serving.logs import Access, AccessLog
 from serving.rest.application import Answer, Application, Environ, json_answer
 from serving.settings import Settings
@@ -35,6 +46,8 @@ _SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
 _TRACE = "serving.trace"
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _EXPOSED = "X-Model-Version, X-Request-Id"
+_SENT = "Content-Type"
+_SENT_WITH_KEYS = "Content-Type, Authorization, X-API-Key"
 _ORIGIN = re.compile(r"https?://")
 _UPSTREAM_PATH = re.compile(r"(?i)/v1/")
 
@@ -46,9 +59,15 @@ class Trace:
     started: float
     request_id: str
     caller: Caller
+    path: str = ""
     model: str = ""
     version: str = ""
     method: str = ""
+    caller_name: str = ""
+    admission: Admission | None = None
+    """What the guard has decided; None where there is no guard, and where nobody was asked."""
+    charged: str = ""
+    """The grant whose limits the request counts for."""
 
 
 def trace() -> Trace:
@@ -86,14 +105,27 @@ def _milliseconds(text: str) -> int:
     return int(text)
 
 
-def attach(app: Application, settings: Settings, access_log: AccessLog | None) -> None:
-    """Give the app what every request gets."""
+class Guard(Protocol):
+    """Who says which requests may go on."""
+
+    def admit(self, notes: Trace) -> None:
+        """Raise an error unless the request in hand may go on; note who asks and what was decided."""
+
+    def release(self, notes: Trace) -> None:
+        """Note that a request is over, whether it was admitted or not."""
+
+
+def attach(app: Application, settings: Settings, request_logs: Sequence[AccessLog], guard: Guard | None) -> None:
+    """Give the app what every request gets; without a guard every request may go on."""
 
     @app.before_request
     def note_start() -> Answer | None:
         environ = request.environ
+        request_id = _request_id(environ.get("HTTP_X_REQUEST_ID", ""))
         caller = environ.get(CALLER) or _caller(settings.request_timeout_seconds)
-        environ[_TRACE] = Trace(time.perf_counter(), _request_id(environ.get("HTTP_X_REQUEST_ID", "")), caller)
+        environ[_TRACE] = notes = Trace(time.perf_counter(), request_id, caller, raw_path(environ))
+        if guard is not None:
+            guard.admit(notes)
         return _preflight() if environ["REQUEST_METHOD"] == "OPTIONS" else None
 
     @app.errorhandler(Exception)
@@ -108,27 +140,33 @@ def attach(app: Application, settings: Settings, access_log: AccessLog | None) -
         notes: Trace = environ[_TRACE]
         answer.headers["X-Request-Id"] = notes.request_id
         if settings.cors_origins:
-            _allow_origin(answer, settings.cors_origins)
+            _allow_origin(answer, settings.cors_origins, _SENT if guard is None else _SENT_WITH_KEYS)
         if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "").lower():
             _compress(answer)
-        record(notes, environ["REQUEST_METHOD"], raw_path(environ), answer.status)
+        record(notes, environ["REQUEST_METHOD"], notes.path, answer.status, environ.get("REMOTE_ADDR", ""))
         return answer
 
-    def record(notes: Trace, method: str, path: str, status: int) -> None:
+    def record(notes: Trace, method: str, path: str, status: int, peer: str) -> None:
         seconds = time.perf_counter() - notes.started
         count, latency = metrics.request_metrics(notes.model, notes.version, notes.method, status)
         metrics.note(count, 1)
         metrics.note(latency, seconds)
-        if access_log is not None:
-            model, version = notes.model, notes.version
-            access_log.add(Access(time.time(), method, path, model, version, status, seconds * 1000, notes.request_id))
+        if request_logs:
+            entry = Access(
+                time.time(), method, path, notes.model, notes.version, status, seconds * 1000, notes.request_id,
+                notes.caller_name, peer,
+            )  # fmt: skip
+            for log_of_requests in request_logs:
+                log_of_requests.add(entry)
 
     def note_refusal(method: str, path: str, sent_id: str, status: int) -> str:
         """Record an answer that the server gives without the app, and return the id that it shall carry."""
         notes = Trace(time.perf_counter(), _request_id(sent_id), PATIENT)
-        record(notes, method or "-", path or "-", status)
+        record(notes, method or "-", path or "-", status, "")
         return notes.request_id
 
+    if guard is not None:
+        app.teardown_request(lambda _: guard.release(trace()))
     app.extensions["note_refusal"] = note_refusal
 
 
@@ -166,6 +204,10 @@ def _error_answer(error: ServingError, upstream_status: bool) -> Answer:
         answer.headers["Allow"] = ", ".join(sorted(error.allowed))
     if isinstance(error, Unavailable):
         answer.headers["Retry-After"] = "1"
+    if isinstance(error, ResourceExhausted):
+        answer.headers["Retry-After"] = str(math.ceil(error.retry_seconds))
+    if isinstance(error, Unauthenticated):
+        answer.headers["WWW-Authenticate"] = "Bearer"
     return answer
 
 
@@ -179,12 +221,12 @@ def _error_body(text: str) -> bytes:
     return body
 
 
-def _allow_origin(answer: Answer, origins: tuple[str, ...]) -> None:
+def _allow_origin(answer: Answer, origins: tuple[str, ...], may_send: str) -> None:
     origin = "*" if "*" in origins else request.headers.get("Origin", "")
     if origin in origins:
         answer.headers["Access-Control-Allow-Origin"] = origin
         answer.headers["Access-Control-Allow-Methods"] = "POST, GET"
-        answer.headers["Access-Control-Allow-Headers"] = "Content-Type"
+        answer.headers["Access-Control-Allow-Headers"] = may_send
         answer.headers["Access-Control-Expose-Headers"] = _EXPOSED
     if "*" not in origins:
         answer.vary("Origin")

@@ -19,6 +19,7 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter, Rule
 
 from serving import inference
+from serving.access.grants import Need, Right
 from serving.errors import InvalidArgument, MethodNotAllowed, NotFound, ServingError
 from serving.inference import Inference, ModelChoice
 from serving.models.lifecycle import Handle, VersionStatus
@@ -26,7 +27,7 @@ from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.body import read_body
-from serving.rest.http import heed_deadline, malformed, raw_path, trace
+from serving.rest.http import heed_deadline, malformed, trace
 from serving.rest.predict import check_envelope, read_predict
 from serving.settings import Settings
 from serving.tensors import encode
@@ -42,6 +43,15 @@ MAX_PATHS = 1024
 
 _MAX_VERSION = 2**63 - 1
 _EXAMPLES = schemas.Examples()
+
+
+def needed(path: str) -> Need | None:
+    """What a caller must be granted for a path as it was sent; None for one that means nothing here."""
+    if match := _RUN.fullmatch(path):
+        return Need(Right.PREDICT, unquote(match["name"]))
+    if match := _LOOK.fullmatch(path):
+        return Need(Right.METADATA, None if match["name"] is None else unquote(match["name"]))
+    return None
 
 
 class AnyV1Path(BaseConverter):
@@ -82,7 +92,7 @@ class _Protocol:
 
     def answer(self) -> Answer:
         """Answer the request in hand."""
-        path = raw_path(request.environ)
+        path = trace().path
         if run := _understand_run(path):
             _check_method("POST")
             return self._run(*run)

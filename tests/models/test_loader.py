@@ -75,8 +75,8 @@ def test_a_model_whose_warm_up_fails_is_not_loaded(tmp_path: Path, loader: Loade
             "There is neither saved_model.pb nor saved_model.pbtxt in the version's directory",
         ),
         (lambda path: shutil.rmtree(path), "NOT_FOUND", "There is neither saved_model.pb nor"),
-        (lambda path: saved_models.truncate(path / GRAPH), "INTERNAL", "Cannot parse file b'saved_model.pb'"),
-        (lambda path: saved_models.garble(path / GRAPH), "INTERNAL", "Cannot parse file b'saved_model.pb'"),
+        (lambda path: saved_models.truncate(path / GRAPH), "DATA_LOSS", "saved_model.pb is damaged"),
+        (lambda path: saved_models.garble(path / GRAPH), "DATA_LOSS", "saved_model.pb is damaged"),
         (lambda path: saved_models.truncate(path / DATA), "OUT_OF_RANGE", "Read less bytes than requested"),
         (lambda path: saved_models.garble(path / DATA), "DATA_LOSS", "TensorBundle at variables shard 0"),
         (lambda path: (path / DATA).unlink(), "UNKNOWN", "variables.data-00000-of-00001; No such file or directory"),
@@ -89,8 +89,8 @@ def test_a_model_whose_warm_up_fails_is_not_loaded(tmp_path: Path, loader: Loade
         ),
         (
             lambda path: rewrite(path, lambda saved: saved.meta_graphs[0].graph_def.node.add(name="n", op="NoSuchOp")),
-            "NOT_FOUND",
-            "Op type not registered 'NoSuchOp'",
+            "FAILED_PRECONDITION",
+            "operations that are not allowed: NoSuchOp (node 'n')",
         ),
     ],
     ids=[

@@ -614,14 +614,16 @@ def started(manager: ModelManager) -> Iterator[ModelManager]:
 class TestThread:
     def test_models_load_in_the_background_until_close(self, source: FakeSource, loader: FakeLoader) -> None:
         source.set("half", on_disk(1))
+        others = threading.enumerate()
 
         with started(ModelManager(source, loader, poll_seconds=0.01)) as manager:
             assert manager.wait_until_settled(DEADLINE)
             assert latest(manager) == 1
-            assert "model-manager" in [thread.name for thread in threading.enumerate()]
+            (thread,) = (thread for thread in threading.enumerate() if thread not in others)
+            assert thread.name == "model-manager"
             source.set("half", on_disk(2))
             wait_until(lambda: states(manager) == {2: "AVAILABLE", 1: "END"})
-        assert "model-manager" not in [thread.name for thread in threading.enumerate()]
+        assert not thread.is_alive()
 
     def test_a_request_waits_for_the_first_loading(self, source: FakeSource) -> None:
         gate = Gate()

@@ -1,0 +1,99 @@
+"""`predict MODEL --input FILE`: ask a model the rows of a file, here or on a server."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from serving.commands.output import command, json_option, read_settings
+from serving.commands.remote import ask, is_url, parse_url, signature_of
+from serving.commands.rows import Rows, read_rows
+from serving.commands.version import find_version
+from serving.errors import InvalidArgument, NotFound
+
+ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model to be asked: the DataTypes of its inputs, and what answers the body of a predict request."""
+
+    inputs: Mapping[str, str]
+    answer: Callable[[dict[str, Any]], Any]
+
+
+@command("predict", needs_tensorflow=True)
+@click.argument("model")
+@click.option(
+    "--input", "file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Rows to ask: .json, .jsonl, .npy or .csv.",
+)  # fmt: skip
+@click.option("--output", type=click.File("w", encoding="utf-8"), default="-", help="Where the answers go.")
+@click.option("--signature", default="", help="The signature to call, instead of the default one.")
+@click.option("--batch", type=click.IntRange(1), default=ROWS_AT_ONCE, show_default=True, help="Rows asked at once.")
+@json_option
+def predict(model: str, file: Path, output: IO[str], signature: str, batch: int, as_json: bool) -> None:
+    """Ask MODEL, a directory or the URL of a served model, the rows of a file; print an answer a line."""
+    with _target(model, signature) as target:
+        rows = read_rows(file, target.inputs)
+        if not isinstance(rows, Rows):
+            print(json.dumps(target.answer(rows)), file=output)
+            return
+        answers = _answers(target, rows, signature, batch)
+        if as_json:
+            print(json.dumps({"predictions": list(answers)}), file=output)
+            return
+        for answer in answers:
+            print(json.dumps(answer), file=output)
+
+
+def _answers(target: Target, rows: Rows, signature: str, batch: int) -> Iterator[Any]:
+    """The answers to all rows, with a progress bar on standard error where that is a terminal."""
+    with click.progressbar(length=rows.count, file=sys.stderr, label="rows") as bar:
+        for part in rows.parts(batch):
+            body = {"instances": part} | ({"signature_name": signature} if signature else {})
+            answer = target.answer(body)
+            if "predictions" not in answer or len(answer["predictions"]) != len(part):
+                raise InvalidArgument("the model did not answer row by row; give the body of a request as .json")
+            yield from answer["predictions"]
+            bar.update(len(part))
+
+
+@contextmanager
+def _target(model: str, signature: str) -> Iterator[Target]:
+    with _served(model, signature) if is_url(model) else _local(Path(model), signature) as target:
+        yield target
+
+
+@contextmanager
+def _served(text: str, signature: str) -> Iterator[Target]:
+    url = parse_url(text)
+    with closing(url.connect()) as connection:
+        inputs = signature_of(url, connection, signature)["inputs"]
+
+        def answer(body: dict[str, Any]) -> Any:
+            return ask(connection, "POST", f"{url.path}:predict", json.dumps(body).encode())
+
+        yield Target({name: spec["dtype"] for name, spec in inputs.items()}, answer)
+
+
+@contextmanager
+def _local(path: Path, signature: str) -> Iterator[Target]:
+    from serving.models.loader import Loader
+    from serving.models.predict_body import answer_predict
+    from serving.models.servable import DEFAULT_SIGNATURE
+    from serving.tensors.parse import parse
+
+    version = find_version(path)
+    model = Loader(replace(read_settings(), access_log=False))(version.model, version.version, version.path)
+    wanted = signature or DEFAULT_SIGNATURE
+    with closing(model):
+        if wanted not in model.signatures:
+            raise NotFound(f"the model has no signature {wanted}; it has {', '.join(sorted(model.signatures))}")
+        inputs = {name: spec.proto for name, spec in model.signatures[wanted].inputs.items()}
+        yield Target(inputs, lambda body: parse(answer_predict(model, body)))

@@ -1,0 +1,37 @@
+"""What each path needs: the one list that the guard asks."""
+
+import re
+from functools import lru_cache
+from urllib.parse import unquote
+
+from serving.access.grants import Need, Right
+from serving.rest import site, v1
+
+_MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/[^/]+)?"
+_V2 = tuple(
+    (re.compile(pattern), right)
+    for pattern, right in (
+        (r"/v2/health/(?:live|ready)", None),
+        (r"/v2/?", Right.METADATA),
+        (r"/v2/models/stats", Right.METADATA),
+        (rf"{_MODEL}(?:/(?:ready|config|stats))?", Right.METADATA),
+        (rf"{_MODEL}/infer", Right.PREDICT),
+        (r"/v2/repository/index", Right.METADATA),
+        (r"/v2/repository/models/(?P<name>[^/]+)/(?:load|unload)", Right.ADMIN),
+    )
+)
+"""The Open Inference Protocol: the first that matches."""
+
+
+@lru_cache(maxsize=1024)
+def needed(path: str) -> Need | None:
+    """What a caller must be granted for a path as it was sent, percent signs and all; None where it means nothing."""
+    return site.needed(path) or v1.needed(path) or _needed_v2(path)
+
+
+def _needed_v2(path: str) -> Need | None:
+    for pattern, right in _V2:
+        if match := pattern.fullmatch(path):
+            name = match.groupdict().get("name")
+            return Need(right, None if name is None else unquote(name))
+    return None
