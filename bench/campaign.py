@@ -2,6 +2,7 @@
 machine falls on all of them alike."""
 
 import random
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,5 +113,5 @@ def gather(names: Iterable[str], directory: Path) -> Path:
     source = models.ensure(list(names))
     directory.mkdir(parents=True)
     for name in names:
-        (directory / name).symlink_to(source / name, target_is_directory=True)
+        shutil.copytree(source / name, directory / name)
     return directory

@@ -1,5 +1,6 @@
 """How cost grows with the number of models that are loaded. (Rows, clients and payload are work like any other.)"""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,5 +34,5 @@ def _copies(directory: Path, count: int) -> list[str]:
     directory.mkdir()
     names = [f"tiny-{number}" for number in range(count)]
     for name in names:
-        (directory / name).symlink_to(source, target_is_directory=True)
+        shutil.copytree(source, directory / name)
     return names

@@ -56,6 +56,9 @@ YIELD_SECONDS = 0.002
 PAUSE_SECONDS = 0.1
 """How long a worker that has all the connections it can have accepts no more."""
 
+SWITCH_SECONDS = 0.0005
+"""How soon a thread that reads a large body lets the event loop go on, which it asks for several times a request."""
+
 NO_WORKER = -1
 connections = memoryview(mmap.mmap(-1, 4 * MAX_WORKERS)).cast("i")
 """Open connections of every worker that accepts any, by its number; memory that all workers share."""
@@ -78,6 +81,7 @@ class LoopWorker(Worker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until told to stop."""
+        sys.setswitchinterval(SWITCH_SECONDS)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_Front(self, Settings.from_environ()).serve())
 

@@ -19,8 +19,8 @@ from serving.tensors.spec import Array, DType, Kind
 
 FROM_BYTES = 2048
 """Smaller tensors are read as fast in other ways."""
-PIECE_BYTES = 256 * 1024
-"""How much is read at a time: the parser has the interpreter to itself for about a millisecond."""
+PIECE_BYTES = 64 * 1024
+"""How much is read at a time: the parser has the interpreter to itself for a quarter of a millisecond."""
 
 _NUMBER_CHARACTERS = b"0123456789+-.eE \t\r\n"
 _BUFFERS: dict[str, tuple[Literal["d", "i", "u"], type[Any]]] = {
@@ -98,7 +98,7 @@ def _form(shape: Sequence[int]) -> bytes:
     """Lists of this shape, without their numbers."""
     form = b""
     for size in reversed(shape):
-        form = b"[" + b",".join([form] * size) + b"]"
+        form = b"[" + (form + b",") * (size - 1) + form + b"]"
     return form
 
 
