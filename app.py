@@ -8,10 +8,13 @@ from serving import logs
 from serving.inference import Inference
 from serving.models.board import StatusBoard
 from serving.models.configured import make_source
+from serving.models.control import ControlledSource, ModelControl, OrderFile
 from serving.models.loader import Loader
 from serving.models.manager import ModelManager
+from serving.models.statistics import Statistics
 from serving.rest import http, site, v1
 from serving.rest.quick import quick_requests
+from serving.rest.v2 import routes as v2
 from serving.settings import Settings
 
 
@@ -21,12 +24,18 @@ def create_app(settings: Settings | None = None) -> Flask:
     logs.configure(settings.log_format)
     services = ExitStack()
     access_log = logs.AccessLog(settings.log_format) if settings.access_log else None
-    board = StatusBoard(settings.workers_dir)
-    manager = ModelManager(make_source(settings), Loader(settings), settings.model_poll_seconds, board.publish)
-    inference = Inference(manager, board, settings.request_timeout_seconds)
+    statistics = Statistics(settings.statistics_dir, settings.worker_index)
+    orders = OrderFile(settings.control_dir)
+    source = ControlledSource(make_source(settings), orders)
+    board = StatusBoard(settings.workers_dir, lambda: source.number)
+    loader = Loader(settings, statistics=statistics)
+    manager = ModelManager(source, loader, settings.model_poll_seconds, board.publish)
+    control = ModelControl(orders, source, board, manager.look_now) if settings.allow_model_control else None
+    inference = Inference(manager, board, settings.request_timeout_seconds, statistics)
     services.callback(access_log.close if access_log else lambda: None)
     services.callback(manager.close)
     services.callback(board.close)
+    services.callback(control.close if control else lambda: None)
 
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
@@ -35,6 +44,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["is_quick"] = quick_requests(inference)
     http.attach(app, settings, access_log)
     app.register_blueprint(v1.blueprint(inference, settings))
+    app.register_blueprint(v2.blueprint(inference, control, settings))
     app.register_blueprint(site.blueprint(inference, settings.metrics_dir))
     manager.start()
+    if control is not None:
+        control.start()
     return app

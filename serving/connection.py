@@ -12,7 +12,7 @@ import io
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
@@ -22,14 +22,19 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
+from serving.request_body import LargeBody, make_body
+
 MEBI = 1024 * 1024
 LINGER_SECONDS = 2.0
 """How long a refused client may go on sending: were the connection closed at once, it might never see the answer."""
 LINGER_BYTES = 64 * MEBI
 """How much it may send meanwhile: four of the largest bodies that are taken unless SERVING_MAX_BODY_BYTES is set."""
 
+JOINED_BYTES = 64 * 1024
+"""Up to here an answer is copied into one piece, which is sent sooner than several."""
+
 Environ = dict[str, Any]
-Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes | memoryview]]
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Request:
     method: str = ""
     version: str = "1.1"
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    body: io.BytesIO = field(default_factory=io.BytesIO)
+    body: io.BytesIO | LargeBody = field(default_factory=io.BytesIO)
     body_bytes: int = 0
     keep_alive: bool = True
 
@@ -174,9 +179,10 @@ class Connection(asyncio.Protocol):
         if self._parser.should_upgrade():
             return  # see `_parse`
         self._in_head = False
-        length = next((int(value) for name, value in request.headers if name == b"content-length"), 0)
+        length = int(_header(request, b"content-length") or 0)
         if length > limits.body_bytes:
             raise _too_large(limits)
+        request.body = make_body(length, _header(request, b"inference-header-content-length"))
         self.deadline = time.monotonic() + limits.transfer_seconds(length or limits.body_bytes)
         self._continue_is_due = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in request.headers
@@ -200,16 +206,16 @@ class Connection(asyncio.Protocol):
 
     # What the worker calls.
 
-    def send(self, answer: bytes, keep_alive: bool) -> None:
+    def send(self, answer: Sequence[bytes | memoryview], keep_alive: bool) -> None:
         """Write the answer of the request in hand, and go on with what came after it."""
         self._answering = False
         if self._transport.is_closing():
             return
-        self._transport.write(answer)
+        self._transport.writelines(answer)
         if not keep_alive:
             self.close()
             return
-        wait = self._limits.transfer_seconds(len(answer)) if self._unsent else self._limits.idle_seconds
+        wait = self._limits.transfer_seconds(sum(map(len, answer))) if self._unsent else self._limits.idle_seconds
         self.deadline = time.monotonic() + wait
         self._advance()
 
@@ -335,8 +341,11 @@ def environ_of(request: Request, connection: Connection, base: Environ) -> Envir
     return environ
 
 
-def call(application: Application, environ: Environ, keep_alive: bool) -> bytes:
-    """Call a WSGI application and return its answer as HTTP/1.1."""
+def call(application: Application, environ: Environ, keep_alive: bool) -> list[bytes | memoryview]:
+    """Call a WSGI application and return its answer as HTTP/1.1, in one piece if it is small.
+
+    The application may answer in pieces of memory where it finds `serving.sends_memory` in the environ.
+    """
     head: list[tuple[str, list[tuple[str, str]]]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], error: Any = None) -> None:
@@ -344,7 +353,7 @@ def call(application: Application, environ: Environ, keep_alive: bool) -> bytes:
 
     parts = application(environ, start_response)
     try:
-        body = b"".join(parts)
+        body = list(parts)
     finally:
         close = getattr(parts, "close", None)
         if close is not None:
@@ -352,10 +361,11 @@ def call(application: Application, environ: Environ, keep_alive: bool) -> bytes:
     status, headers = head[0]
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
     if not any(name.lower() == "content-length" for name, _ in headers):
-        lines.append(f"Content-Length: {len(body)}")
+        lines.append(f"Content-Length: {sum(map(len, body))}")
     lines.append(f"Date: {_now()}")
     lines.append("Connection: keep-alive\r\n\r\n" if keep_alive else "Connection: close\r\n\r\n")
-    return "\r\n".join(lines).encode("latin-1") + (b"" if environ["REQUEST_METHOD"] == "HEAD" else body)
+    answer = ["\r\n".join(lines).encode("latin-1"), *([] if environ["REQUEST_METHOD"] == "HEAD" else body)]
+    return answer if sum(map(len, answer)) > JOINED_BYTES else [b"".join(answer)]
 
 
 _ENVIRON_NAMES = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
@@ -383,6 +393,11 @@ def _too_large(limits: Limits) -> Refused:
         f"The request body is larger than {limits.body_bytes} bytes; send fewer rows at once or raise "
         "SERVING_MAX_BODY_BYTES",
     )
+
+
+def _header(request: Request, wanted: bytes) -> bytes | None:
+    """The first value of a header; None where the request has none of that name."""
+    return next((value for name, value in request.headers if name == wanted), None)
 
 
 def _head_without_upgrade(request: Request) -> bytes:

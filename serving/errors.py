@@ -3,6 +3,7 @@
 ServingError                500  anything that is the server's own fault
 |- InvalidArgument          400  the request is wrong in itself
 |- FailedPrecondition       400  right in itself, wrong for this model
+|- PermissionDenied         403  the server does not allow this
 |- NotFound                 404  no such model, version or path
 |- MethodNotAllowed         405  the path exists for other methods; `.allowed` names them
 |- PayloadTooLarge          413  more bytes than a limit allows
@@ -39,6 +40,11 @@ class InvalidArgument(ServingError):
 class FailedPrecondition(ServingError):
     status = 400
     code = "FAILED_PRECONDITION"
+
+
+class PermissionDenied(ServingError):
+    status = 403
+    code = "PERMISSION_DENIED"
 
 
 class NotFound(ServingError):

@@ -1,19 +1,23 @@
 """What every way in shares: find a model, look at it, run it.
 
-The protocols (v1 today) and the command line translate to and from these calls; nothing here knows HTTP or JSON.
+The protocols (v1, v2) and the command line translate to and from these calls; nothing here knows HTTP or JSON.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from serving import metrics
-from serving.errors import InvalidArgument, NotFound
+from serving.errors import DeadlineExceeded, InvalidArgument, NotFound, Unavailable
 from serving.models.examples import serialize_examples
 from serving.models.lifecycle import Handle, State, Statuses, VersionStatus
 from serving.models.manager import ModelManager
+from serving.models.patience import Patience, timed_out
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.statistics import Statistics, Totals, row_count
 from serving.tensors.examples import Example
 from serving.tensors.spec import DTYPES, Array, shape_text
 
@@ -41,10 +45,14 @@ class ModelChoice:
 class Inference:
     """Runs and describes models. May be used by several threads at once."""
 
-    def __init__(self, manager: ModelManager, board: Board, timeout_seconds: float) -> None:
+    def __init__(
+        self, manager: ModelManager, board: Board, timeout_seconds: float, statistics: Statistics | None = None
+    ) -> None:
         self._manager = manager
         self._board = board
         self._timeout_seconds = timeout_seconds
+        self._statistics = statistics or Statistics(None, 0)
+        self._patience = Patience()
 
     def borrow(self, choice: ModelChoice) -> Handle:
         """Borrow the version that a request names; NotFound, or InvalidArgument for an unknown label."""
@@ -54,14 +62,48 @@ class Inference:
         """Whether a model takes no longer to run than handing the request to another thread would."""
         return self._manager.is_quick(name)
 
-    def run(self, handle: Handle, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run a signature on one tensor for each of its inputs; one tensor for each of its outputs."""
+    def run(
+        self, handle: Handle, signature: Signature, inputs: Mapping[str, Array], timeout_seconds: float = math.inf
+    ) -> dict[str, Array]:
+        """Run a signature on one tensor for each of its inputs; one tensor for each of its outputs.
+
+        DeadlineExceeded when that takes longer than `timeout_seconds`, or than the server allows.
+        """
         run_seconds, rows = metrics.run_metrics(handle.model, handle.version)
-        started = time.perf_counter()
-        outputs = handle.servable.run(signature.name, inputs)
-        run_seconds.observe(time.perf_counter() - started)
-        rows.observe(next((len(array) for array in inputs.values() if array.ndim), 1))
+        counters = self._statistics.of(handle.model, handle.version)
+        started = time.perf_counter_ns()
+        try:
+            outputs = self._run(handle, signature, inputs, timeout_seconds)
+        except Exception:
+            counters.failed(time.perf_counter_ns() - started)
+            raise
+        ns, row_number = time.perf_counter_ns() - started, row_count(inputs)
+        counters.ran(row_number, ns)
+        run_seconds.observe(ns / 1e9)
+        rows.observe(row_number)
         return outputs
+
+    def _run(
+        self, handle: Handle, signature: Signature, inputs: Mapping[str, Array], timeout_seconds: float
+    ) -> dict[str, Array]:
+        if timeout_seconds >= self._timeout_seconds:
+            return handle.servable.run(signature.name, inputs)
+        if not handle.servable.is_quick:
+            call = partial(handle.servable.run, signature.name, inputs)
+            return self._patience.run(call, timeout_seconds, handle.again)
+        deadline = time.monotonic() + timeout_seconds
+        outputs = handle.servable.run(signature.name, inputs)
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded(timed_out(timeout_seconds))
+        return outputs
+
+    def note_conversion(self, handle: Handle, input_ns: int, output_ns: int) -> None:
+        """Count the time that it took to read the tensors of a request that succeeded, and to write the answer's."""
+        self._statistics.of(handle.model, handle.version).converted(input_ns, output_ns)
+
+    def statistics(self, model: str, version: int) -> Totals:
+        """What requests to a model version have cost so far, in all workers."""
+        return self._statistics.read(model, version)
 
     def classify(
         self, handle: Handle, signature: Signature, examples: list[Example]
@@ -113,6 +155,28 @@ class Inference:
             raise NotFound(f"Could not find version {version} of model {choice.name}")
         return one
 
+    def available(self, choice: ModelChoice) -> tuple[int, ...]:
+        """The versions that every worker has available, newest first, or the one that the request names.
+
+        NotFound for what is not there or was unloaded, Unavailable, with the reason, for what is not loaded yet.
+        """
+        statuses = self.statuses(choice)
+        versions = tuple([status.version for status in statuses if status.state is State.AVAILABLE])
+        if not versions and _is_leaving(statuses):
+            raise NotFound(f"Model {choice.name} has no available versions: {_reason(statuses)}")
+        if not versions:
+            raise Unavailable(f"Model {choice.name} is not ready: {_reason(statuses)}")
+        return versions
+
+    def all_available(self) -> list[tuple[str, int]]:
+        """The name and number of every version that every worker has available."""
+        return [
+            (name, status.version)
+            for name, (statuses, *_) in self.models().items()
+            for status in reversed(statuses)
+            if status.state is State.AVAILABLE
+        ]
+
     def models(self) -> dict[str, tuple[tuple[VersionStatus, ...], Mapping[str, int]]]:
         """Every listed model: its versions, newest first, and its labels."""
         return {name: (its, self._manager.labels(name)) for name, its in sorted(self._board.read().items())}
@@ -131,7 +195,7 @@ class Inference:
             name: _reason(its)
             for statuses in workers
             for name, its in sorted(statuses.items())
-            if not _has_available(its)
+            if not _has_available(its) and not (its and _is_leaving(its))
         }
 
 
@@ -181,6 +245,11 @@ def _check_matrix(array: Array, rows: int, name: str, proto: str) -> None:
 def _proto(array: Array) -> str:
     """The DataType of what a model really answered, which need not be what its signature declares."""
     return _PROTOS.get(array.dtype, f"DT_{array.dtype.name.upper()}")
+
+
+def _is_leaving(statuses: tuple[VersionStatus, ...]) -> bool:
+    """Whether a model is being taken out of service, or has been."""
+    return all(status.state in (State.UNLOADING, State.END) and not status.failed for status in statuses)
 
 
 def _has_available(statuses: tuple[VersionStatus, ...]) -> bool:

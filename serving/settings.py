@@ -116,6 +116,9 @@ class Settings:
     upstream_status: bool = setting(
         False, _flag, "answer malformed paths and methods 400, as TensorFlow Serving does, instead of 404 and 405"
     )
+    allow_model_control: bool = setting(
+        False, _flag, "let callers load and unload models through /v2/repository/models/NAME/load and /unload"
+    )
     access_log: bool = setting(True, _flag, "write a line for each request")
     log_format: str = setting("text", _choice("text", "json"), "form of the log lines")
     runtime_dir: Path | None = setting(
@@ -142,6 +145,16 @@ class Settings:
     def workers_dir(self) -> Path | None:
         """Where the workers tell each other the states of their models; None for a process alone."""
         return self.runtime_dir and self.runtime_dir / "workers"
+
+    @property
+    def control_dir(self) -> Path | None:
+        """Where the workers find what administration has ordered; None for a process alone."""
+        return self.runtime_dir and self.runtime_dir / "control"
+
+    @property
+    def statistics_dir(self) -> Path | None:
+        """Where the workers count what requests have cost; None for a process alone."""
+        return self.runtime_dir and self.runtime_dir / "statistics"
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Name, value, default and meaning of every setting, as text, in the order of the table."""

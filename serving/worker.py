@@ -110,6 +110,7 @@ class _Front:
             "wsgi.multithread": True,
             "wsgi.multiprocess": True,
             "wsgi.run_once": False,
+            "serving.sends_memory": True,
         }
         self.limits = Limits(body_bytes=settings.max_body_bytes, idle_seconds=worker.cfg.keepalive)
 
@@ -163,14 +164,14 @@ class _Front:
         with contextlib.suppress(RuntimeError):  # the loop has ended without waiting for this answer
             self._loop.call_soon_threadsafe(connection.send, answer, keep_alive)
 
-    def _answer(self, request: Request, connection: Connection) -> tuple[bytes, bool]:
+    def _answer(self, request: Request, connection: Connection) -> tuple[list[bytes | memoryview], bool]:
         keep_alive = request.keep_alive and not self._draining
         try:
             return call(self._application, environ_of(request, connection, self._base), keep_alive), keep_alive
         except Exception:
             log.exception("the application failed")
             refused = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed on this request")
-            return refusal(refused, self.note_refusal(request, refused.status)), False
+            return [refusal(refused, self.note_refusal(request, refused.status))], False
 
     # Accepting, the clock, the end.
 

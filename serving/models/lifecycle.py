@@ -102,6 +102,11 @@ class Instance:
         self._lent += 1
         return Handle(self)
 
+    def lend_again(self) -> "Handle":
+        """Lend the version to one who holds it already."""
+        with self._lock:
+            return self.lend()
+
     def take_back(self) -> None:
         with self._lock:
             self._lent -= 1
@@ -134,6 +139,10 @@ class Handle:
         self.model = instance.model
         self.version = instance.version
         self.servable = instance.servable
+
+    def again(self) -> "Handle":
+        """Borrow the same version once more, for what may outlast this."""
+        return self._instance.lend_again()
 
     def __enter__(self) -> "Handle":
         return self

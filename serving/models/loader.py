@@ -11,6 +11,7 @@ from serving.models.batching import Batcher, BatchLimits
 from serving.models.lifecycle import LoadError
 from serving.models.runtime import choose_device, list_gpus, session_config
 from serving.models.servable import Servable, clean_message, error_code
+from serving.models.statistics import Counted, Statistics
 from serving.models.trial import are_quick, try_signatures
 from serving.models.warmup import warm_up
 from serving.settings import Settings
@@ -21,7 +22,9 @@ log = logging.getLogger(__name__)
 class Loader:
     """Loads SavedModels for one worker. `gpus` are the names of those it may choose from."""
 
-    def __init__(self, settings: Settings, gpus: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, gpus: Sequence[str] | None = None, statistics: Statistics | None = None
+    ) -> None:
         found = list_gpus() if gpus is None else gpus
         device = choose_device(found, settings.worker_index)
         threads = capacity.tensorflow_threads(capacity.this_machine(), settings.workers)
@@ -30,6 +33,7 @@ class Loader:
         )
         self._config = session_config(device, threads)
         self._timeout_seconds = settings.request_timeout_seconds
+        self._statistics = statistics or Statistics(None, 0)
 
     def __call__(self, name: str, version: int, path: Path) -> Batcher:
         """Load, warm up and try the SavedModel at `path`; LoadError says why it cannot be."""
@@ -51,4 +55,5 @@ class Loader:
             servable.run_in_callers_thread([signature for signature, profile in profiles.items() if profile.quick])
         metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
         limits = BatchLimits(wait_seconds=self._timeout_seconds)
-        return Batcher(servable, profiles, limits, name, on_slow=partial(servable.run_in_callers_thread, ()))
+        counted = Counted(servable, self._statistics.of(name, version))
+        return Batcher(counted, profiles, limits, name, on_slow=partial(servable.run_in_callers_thread, ()))

@@ -9,8 +9,10 @@ from serving.inference import Inference
 MAX_BODY_BYTES = 16 * 1024
 """A larger body takes too long to parse while others wait."""
 
-_ALWAYS = (b"/healthz", b"/readyz")
-_PREDICT = re.compile(rb"/v1/models/([^/:]+)(?:/(?:versions|labels)/[^/:]+)?:predict")
+_ALWAYS = (b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready")
+_PREDICT = re.compile(
+    rb"/v(?:1/models/([^/:]+)(?:/(?:versions|labels)/[^/:]+)?:predict|2/models/([^/]+)(?:/versions/[^/]+)?/infer)"
+)
 
 
 def quick_requests(models: Inference) -> Callable[[str, bytes, int], bool]:
@@ -21,6 +23,7 @@ def quick_requests(models: Inference) -> Callable[[str, bytes, int], bool]:
         match = _PREDICT.fullmatch(path)
         if match is None:
             return path in _ALWAYS
-        return body_bytes <= MAX_BODY_BYTES and models.is_quick(unquote_to_bytes(match[1]).decode(errors="replace"))
+        name = unquote_to_bytes(match[1] or match[2]).decode(errors="replace")
+        return body_bytes <= MAX_BODY_BYTES and models.is_quick(name)
 
     return is_quick
