@@ -27,7 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     statistics = Statistics(settings.statistics_dir, settings.worker_index)
     orders = OrderFile(settings.control_dir)
     source = ControlledSource(make_source(settings), orders)
-    board = StatusBoard(settings.workers_dir, lambda: source.number)
+    board = StatusBoard(settings.workers_dir, lambda: source.number, lambda: manager.wait_until_settled(0))
     loader = Loader(settings, statistics=statistics)
     manager = ModelManager(source, loader, settings.model_poll_seconds, board.publish)
     control = ModelControl(orders, source, board, manager.look_now) if settings.allow_model_control else None

@@ -34,6 +34,8 @@ JOINED_BYTES = 64 * 1024
 """Up to here an answer is copied into one piece, which is sent sooner than several."""
 
 Environ = dict[str, Any]
+Answer = bytes | Sequence[bytes | memoryview]
+"""An answer in one piece, or a large one in several, so that it need not be copied."""
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes | memoryview]]
 
 
@@ -206,16 +208,19 @@ class Connection(asyncio.Protocol):
 
     # What the worker calls.
 
-    def send(self, answer: Sequence[bytes | memoryview], keep_alive: bool) -> None:
+    def send(self, answer: Answer, keep_alive: bool) -> None:
         """Write the answer of the request in hand, and go on with what came after it."""
         self._answering = False
         if self._transport.is_closing():
             return
-        self._transport.writelines(answer)
+        if isinstance(answer, bytes):
+            self._transport.write(answer)
+        else:
+            self._transport.writelines(answer)
         if not keep_alive:
             self.close()
             return
-        wait = self._limits.transfer_seconds(sum(map(len, answer))) if self._unsent else self._limits.idle_seconds
+        wait = self._limits.transfer_seconds(_size(answer)) if self._unsent else self._limits.idle_seconds
         self.deadline = time.monotonic() + wait
         self._advance()
 
@@ -341,8 +346,8 @@ def environ_of(request: Request, connection: Connection, base: Environ) -> Envir
     return environ
 
 
-def call(application: Application, environ: Environ, keep_alive: bool) -> list[bytes | memoryview]:
-    """Call a WSGI application and return its answer as HTTP/1.1, in one piece if it is small.
+def call(application: Application, environ: Environ, keep_alive: bool) -> Answer:
+    """Call a WSGI application and return its answer as HTTP/1.1.
 
     The application may answer in pieces of memory where it finds `serving.sends_memory` in the environ.
     """
@@ -365,7 +370,11 @@ def call(application: Application, environ: Environ, keep_alive: bool) -> list[b
     lines.append(f"Date: {_now()}")
     lines.append("Connection: keep-alive\r\n\r\n" if keep_alive else "Connection: close\r\n\r\n")
     answer = ["\r\n".join(lines).encode("latin-1"), *([] if environ["REQUEST_METHOD"] == "HEAD" else body)]
-    return answer if sum(map(len, answer)) > JOINED_BYTES else [b"".join(answer)]
+    return answer if _size(answer) > JOINED_BYTES else b"".join(answer)
+
+
+def _size(answer: Answer) -> int:
+    return len(answer) if isinstance(answer, bytes) else sum(map(len, answer))
 
 
 _ENVIRON_NAMES = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}

@@ -25,6 +25,7 @@ from gunicorn.workers.base import Worker
 
 from serving import capacity
 from serving.connection import (
+    Answer,
     Application,
     Connection,
     Environ,
@@ -164,14 +165,14 @@ class _Front:
         with contextlib.suppress(RuntimeError):  # the loop has ended without waiting for this answer
             self._loop.call_soon_threadsafe(connection.send, answer, keep_alive)
 
-    def _answer(self, request: Request, connection: Connection) -> tuple[list[bytes | memoryview], bool]:
+    def _answer(self, request: Request, connection: Connection) -> tuple[Answer, bool]:
         keep_alive = request.keep_alive and not self._draining
         try:
             return call(self._application, environ_of(request, connection, self._base), keep_alive), keep_alive
         except Exception:
             log.exception("the application failed")
             refused = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed on this request")
-            return [refusal(refused, self.note_refusal(request, refused.status))], False
+            return refusal(refused, self.note_refusal(request, refused.status)), False
 
     # Accepting, the clock, the end.
 

@@ -11,7 +11,7 @@ FILES = sorted(
     for file in (ROOT / "app.py", ROOT / "wsgi.py", ROOT / "gunicorn.conf.py", *(ROOT / "serving").rglob("*.py"))
 )
 LAYERS = (
-    ("serving/errors.py", "serving/logs.py", "serving/metrics.py", "serving/__init__.py"),
+    ("serving/errors.py", "serving/logs.py", "serving/metrics.py", "serving/request_body.py", "serving/__init__.py"),
     ("serving/settings.py", "serving/capacity.py"),
     ("serving/tensors/",),
     ("serving/models/",),
@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "tensorflow": ("serving/models/",),
     "flask": ("serving/rest/", "app.py"),
     "werkzeug": ("serving/rest/",),
-    "marshmallow": ("serving/rest/schemas.py",),
+    "marshmallow": ("serving/rest/schemas.py", "serving/rest/v2/schemas.py"),
     "gunicorn": ("serving/worker.py",),
     "uvloop": ("serving/worker.py",),
     "httptools": ("serving/connection.py",),

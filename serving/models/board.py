@@ -38,16 +38,26 @@ class StatusBoard:
     One thread may publish while any read. What cannot be written is logged; what cannot be read is left out.
     """
 
-    def __init__(self, directory: Path | None, orders: Callable[[], int] = lambda: 0) -> None:
-        """`orders` gives the number of the last order that this process has looked at."""
+    def __init__(
+        self,
+        directory: Path | None,
+        orders: Callable[[], int] = lambda: 0,
+        is_settled: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`orders` gives the number of the last order that this process has looked at.
+
+        As long as not `is_settled`, this process has not settled, whatever it publishes.
+        """
         self._orders = orders
+        self._is_settled = is_settled
         self._file = None if directory is None else directory / f"{os.getpid()}.json"
         self._own: _Worker | None = None
         self._closed = False
 
     def publish(self, statuses: Statuses) -> None:
         """Make the statuses of this process known to the others."""
-        settled = (self._own is not None and self._own.settled) or all(_is_tried(its) for its in statuses.values())
+        tried = self._is_settled() and all(_is_tried(its) for its in statuses.values())
+        settled = tried or (self._own is not None and self._own.settled)
         own = self._own = _Worker(statuses, settled, self._orders())
         metrics.show_model_states(
             {(name, status.version): status.state for name, its in statuses.items() for status in its}
@@ -146,7 +156,7 @@ def _from_text(text: str) -> _Worker:
             )
             for name, rows in said["models"].items()
         }
-        return _Worker(statuses, bool(said["settled"]), int(said["orders"]))
+        return _Worker(statuses, bool(said["settled"]), int(said.get("orders", 0)))
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"not the statuses of a worker: {error}") from error
 

@@ -75,6 +75,7 @@ class OrderFile:
         if self._file is None:
             yield
             return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

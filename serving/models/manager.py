@@ -125,9 +125,9 @@ class ModelManager:
             else:
                 self._unload(action.name, action.version)
         self._forget()
-        self._tell()
         if self._all_tried():
             self._settled.set()
+        self._tell()
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -7,7 +7,9 @@ at most SIZES different numbers of rows.
 """
 
 import hashlib
+import logging
 import mmap
+import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -16,6 +18,8 @@ from pathlib import Path
 
 from serving.models.lifecycle import Runnable
 from serving.tensors.spec import Array
+
+log = logging.getLogger(__name__)
 
 (
     _LAST_MS,
@@ -162,9 +166,14 @@ class Statistics:
     def _open(self, model: str, version: int) -> mmap.mmap:
         if self._directory is None:
             return mmap.mmap(-1, _BYTES)
-        with (self._directory / f"{self._index}-{_name(model, version)}").open("a+b") as file:
-            file.truncate(_BYTES)
-            return mmap.mmap(file.fileno(), _BYTES)
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            with (self._directory / f"{self._index}-{_name(model, version)}").open("a+b") as file:
+                os.posix_fallocate(file.fileno(), 0, _BYTES)  # memory without a place on the disk would end the process
+                return mmap.mmap(file.fileno(), _BYTES)
+        except OSError as error:
+            log.error("the requests to model %s are counted for this worker only: %s", model, error)
+            return mmap.mmap(-1, _BYTES)
 
     def _of_all_workers(self, model: str, version: int) -> Iterable[bytes]:
         if self._directory is None:

@@ -42,11 +42,18 @@ def _read(environ: dict[str, Any], max_bytes: int) -> bytes | memoryview:
         return body
     length = _promised_length(environ)
     _check_size(length, max_bytes)
-    getbuffer = getattr(stream, "getbuffer", None)
-    body = getbuffer()[stream.tell() :][:length] if getbuffer else _read_some(stream, length)
+    body: bytes | memoryview = _take(stream, length) if hasattr(stream, "getbuffer") else _read_some(stream, length)
     if len(body) < length:
         raise InvalidArgument(f"The request body ended after {len(body)} of {length} bytes")
     return body
+
+
+def _take(stream: Any, size: int) -> memoryview:
+    """The next bytes of a stream that is in memory already, without a copy."""
+    start = stream.tell()
+    stream.seek(start + size)
+    taken: memoryview = stream.getbuffer()[start : start + size]
+    return taken
 
 
 def _promised_length(environ: dict[str, Any]) -> int:
