@@ -19,7 +19,7 @@ class LargeBody(io.RawIOBase):
 
     def __init__(self, size: int, aligned_at: int) -> None:
         start = -aligned_at % ALIGNMENT
-        self._memory = memoryview(mmap.mmap(-1, start + size))[start:]
+        self._memory = memoryview(mmap.mmap(-1, ALIGNMENT + size))[start : start + size]
         self._written = 0
         self._position = 0
 

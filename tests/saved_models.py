@@ -126,6 +126,11 @@ def several_signatures(path: Path) -> None:
     _save(path, {**signatures, "constant": constant})
 
 
+def doubling(path: Path, *names: str) -> None:
+    """Answer `y = 2 * x` for float `x` by signatures of these names, none of which is the default."""
+    _save(path, {name: _signature(lambda x: {"y": 2 * x}, x=((None,), "float32")) for name in names})
+
+
 def no_batch(path: Path) -> None:
     """Square a float scalar by default, transpose a float [3, 3] for `matrix`."""
     square = _signature(lambda x: {"y": x * x}, x=((), "float32"))

@@ -183,11 +183,8 @@ class ModelControl:
         raise DeadlineExceeded(f"Not every worker has carried this out within {self._wait_seconds:g} seconds; it will")
 
     def _watch(self) -> None:
-        seen = self._orders.read().number
         while not self._stop.wait(LOOK_SECONDS):
-            number = self._orders.read().number
-            if number != seen:
-                seen = number
+            if self._orders.read().number != self._source.number:
                 self._look()
 
 

@@ -25,6 +25,8 @@ MAX_ERROR_BYTES = 4096
 COMPRESS_FROM_BYTES = 4096
 """Smaller answers fit a few packets, so compressing them costs more time than it saves."""
 
+_ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""How answers may be compressed, the first where a caller likes both, with zlib's number for its form."""
 _MALFORMED = "Malformed request: "
 _SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
 _EXPOSED = "X-Model-Version, X-Request-Id"
@@ -162,12 +164,14 @@ def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
 
 def _compress(response: Response) -> None:
     """Compress an answer that is worth it for a caller that asked."""
-    if "gzip" not in request.environ.get("HTTP_ACCEPT_ENCODING", "").lower() or response.is_streamed:
+    accepted = request.environ.get("HTTP_ACCEPT_ENCODING", "").lower()
+    if response.is_streamed or not any(encoding in accepted for encoding in _ENCODINGS):
         return
     body = response.get_data()
     response.vary.add("Accept-Encoding")
-    if len(body) < COMPRESS_FROM_BYTES or not request.accept_encodings["gzip"]:
+    encoding = max(_ENCODINGS, key=lambda encoding: request.accept_encodings[encoding])
+    if len(body) < COMPRESS_FROM_BYTES or not request.accept_encodings[encoding]:
         return
-    stream = zlib.compressobj(level=1, wbits=16 + zlib.MAX_WBITS)
+    stream = zlib.compressobj(level=1, wbits=_ENCODINGS[encoding])
     response.set_data(stream.compress(body) + stream.flush())
-    response.headers["Content-Encoding"] = "gzip"
+    response.headers["Content-Encoding"] = encoding

@@ -16,7 +16,7 @@ from serving.rest.body import read_buffer
 from serving.rest.http import trace
 from serving.rest.v2 import body, choice
 from serving.rest.v2.inputs import read_inputs, read_raw_input
-from serving.rest.v2.metadata import described
+from serving.rest.v2.metadata import described, signature_names
 from serving.rest.v2.outputs import Wanted, choose_outputs, render
 from serving.rest.v2.schemas import Infer as Envelope
 from serving.rest.v2.schemas import RequestParameters
@@ -67,7 +67,7 @@ def _signature(handle: Handle, name: str) -> Signature:
     """The signature that a request names with the parameter `signature_name`, or the one that the metadata shows."""
     signature = find_signature(handle, name) if name else described(handle)
     if signature is None:
-        names = ", ".join(handle.servable.signatures)
+        names = ", ".join(signature_names(handle))
         asked = f'has no signature "{name}"' if name else "has several signatures and none is the default"
         raise InvalidArgument(f'Model {handle.model} {asked}; name one in the parameter "signature_name": {names}')
     return signature

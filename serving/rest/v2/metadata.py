@@ -9,6 +9,9 @@ from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.tensors.datatypes import PROTO_NAMES
 from serving.tensors.spec import TensorSpec
 
+_NOT_CALLED = "__saved_model_"
+"""How the names of signatures begin that only loading runs."""
+
 PLATFORM = "tensorflow_savedmodel"
 MAX_BATCH_ROWS = BatchLimits().max_rows
 """What the configuration calls the largest batch of a model whose tensors all have rows; larger ones run too."""
@@ -44,10 +47,16 @@ def model_config(handle: Handle) -> dict[str, Any]:
 
 def described(handle: Handle) -> Signature | None:
     """The signature that a request without the name of one runs; None where the model has several, none the default."""
-    signatures: Mapping[str, Signature] = handle.servable.signatures
-    if DEFAULT_SIGNATURE in signatures:
-        return signatures[DEFAULT_SIGNATURE]
-    return next(iter(signatures.values())) if len(signatures) == 1 else None
+    names = signature_names(handle)
+    if DEFAULT_SIGNATURE not in names and len(names) != 1:
+        return None
+    signature: Signature = handle.servable.signatures[DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in names else names[0]]
+    return signature
+
+
+def signature_names(handle: Handle) -> list[str]:
+    """The signatures that are meant to be called."""
+    return [name for name in handle.servable.signatures if not name.startswith(_NOT_CALLED)]
 
 
 def _tensors(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:

@@ -77,15 +77,13 @@ class Parameters(fields.Field[RequestParameters]):
 
 
 class Inputs(fields.Field[tuple[SentInput, ...]]):
-    """The inputs of a request, at least one, each with a name of its own."""
+    """The inputs of a request, each with a name of its own; none calls a model that takes none."""
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> tuple[Any, ...]:
         if value is missing or value is None:
             raise ValidationError('"inputs" is missing; it lists the input tensors')
         if type(value) is not list:
             _refuse(attr, value, "a list of input tensors")
-        if not value:
-            raise ValidationError('"inputs" is empty; it lists the input tensors')
         return _unique("input", [_input(item) for item in value])
 
 
