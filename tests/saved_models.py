@@ -126,6 +126,11 @@ def several_signatures(path: Path) -> None:
     _save(path, {**signatures, "constant": constant})
 
 
+def total(path: Path) -> None:
+    """Answer `y` [1], the sum of float `x` [-1]."""
+    _save(path, _signature(lambda x: {"y": tf.reduce_sum(x)[None]}, x=((None,), "float32")))
+
+
 def doubling(path: Path, *names: str) -> None:
     """Answer `y = 2 * x` for float `x` by signatures of these names, none of which is the default."""
     _save(path, {name: _signature(lambda x: {"y": 2 * x}, x=((None,), "float32")) for name in names})

@@ -30,10 +30,9 @@ log = logging.getLogger(__name__)
     _FAILED_NS,
     _EXECUTIONS,
     _EXECUTED_NS,
-    _CONVERTED,
     _INPUT_NS,
     _OUTPUT_NS,
-) = range(11)
+) = range(10)
 _SIZES_AT = 16
 SIZES = 128
 _BYTES = 8 * (_SIZES_AT + 3 * SIZES)
@@ -52,7 +51,6 @@ class Totals:
     failed_ns: int = 0
     executions: int = 0
     executed_ns: int = 0
-    converted: int = 0
     input_ns: int = 0
     output_ns: int = 0
     by_rows: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -77,7 +75,6 @@ _SUMS = (
     "failed_ns",
     "executions",
     "executed_ns",
-    "converted",
     "input_ns",
     "output_ns",
 )
@@ -121,7 +118,6 @@ class Counters:
         """Count the time that it took to read a request's tensors and to write those of its answer."""
         counters = self._counters
         with self._lock:
-            counters[_CONVERTED] += 1
             counters[_INPUT_NS] += input_ns
             counters[_OUTPUT_NS] += output_ns
 
