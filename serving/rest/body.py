@@ -37,9 +37,9 @@ def read_buffer(environ: dict[str, Any], max_bytes: int, max_decompressed_bytes:
 def _read(environ: dict[str, Any], max_bytes: int) -> bytes | memoryview:
     stream: IO[bytes] = environ["wsgi.input"]
     if environ.get("wsgi.input_terminated") and "CONTENT_LENGTH" not in environ:
-        body = _read_some(stream, max_bytes + 1)
-        _check_size(len(body), max_bytes)
-        return body
+        whole = _read_some(stream, max_bytes + 1)
+        _check_size(len(whole), max_bytes)
+        return whole
     length = _promised_length(environ)
     _check_size(length, max_bytes)
     body: bytes | memoryview = _take(stream, length) if hasattr(stream, "getbuffer") else _read_some(stream, length)

@@ -105,6 +105,12 @@ def test_compression_both_ways(client: Any, algorithm: str) -> None:
     assert np.array_equal(answer.as_numpy("y"), values / 2 + 2)
 
 
+def test_large_tensors_both_ways(client: Any) -> None:
+    values = np.arange(1_000_000, dtype=np.float32)
+    for answer in [client.infer("half_plus_two", x(*values)) for _ in range(2)]:
+        assert np.array_equal(answer.as_numpy("y"), values / 2 + 2)
+
+
 def test_classification(client: Any) -> None:
     scores = [tensor("x", "FP32", np.ones((2, 4), np.float32))]
     answer = client.infer("mlp", scores, outputs=[triton.InferRequestedOutput("y", class_count=2)])
