@@ -29,7 +29,7 @@ _ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """How answers may be compressed, the first where a caller likes both, with zlib's number for its form."""
 _MALFORMED = "Malformed request: "
 _SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
-_EXPOSED = "X-Model-Version, X-Request-Id"
+_EXPOSED = "X-Model-Version, X-Request-Id, Inference-Header-Content-Length"
 _ORIGIN = re.compile(r"https?://")
 _UPSTREAM_PATH = re.compile(r"(?i)/v1/")
 

@@ -311,7 +311,7 @@ def test_every_page_may_where_all_may(open_to_all: FlaskClient, headers: dict[st
 
 def test_a_page_that_may_call_may_read_what_the_headers_say(open_to_all: FlaskClient) -> None:
     headers = open_to_all.post(PREDICT, data=ROW, headers=PAGE).headers
-    assert headers["Access-Control-Expose-Headers"] == "X-Model-Version, X-Request-Id"
+    assert headers["Access-Control-Expose-Headers"] == "X-Model-Version, X-Request-Id, Inference-Header-Content-Length"
 
 
 @pytest.mark.parametrize("origin", ["https://app.example", "http://localhost:8080"])
