@@ -26,7 +26,7 @@ COMPRESS_FROM_BYTES = 4096
 """Smaller answers fit a few packets, so compressing them costs more time than it saves."""
 
 _ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
-"""How answers may be compressed, the first where a caller likes both, with zlib's number for its form."""
+"""How answers may be compressed, the first where a caller takes both, with zlib's number for its form."""
 _MALFORMED = "Malformed request: "
 _SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
 _EXPOSED = "X-Model-Version, X-Request-Id, Inference-Header-Content-Length"
@@ -165,12 +165,13 @@ def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
 def _compress(response: Response) -> None:
     """Compress an answer that is worth it for a caller that asked."""
     accepted = request.environ.get("HTTP_ACCEPT_ENCODING", "").lower()
-    if response.is_streamed or not any(encoding in accepted for encoding in _ENCODINGS):
+    named = [encoding for encoding in _ENCODINGS if encoding in accepted]
+    if response.is_streamed or not named:
         return
     body = response.get_data()
     response.vary.add("Accept-Encoding")
-    encoding = max(_ENCODINGS, key=lambda encoding: request.accept_encodings[encoding])
-    if len(body) < COMPRESS_FROM_BYTES or not request.accept_encodings[encoding]:
+    encoding = next((encoding for encoding in named if request.accept_encodings[encoding]), None)
+    if len(body) < COMPRESS_FROM_BYTES or encoding is None:
         return
     stream = zlib.compressobj(level=1, wbits=_ENCODINGS[encoding])
     response.set_data(stream.compress(body) + stream.flush())
