@@ -2,9 +2,7 @@
 
 from contextlib import ExitStack
 
-from flask import Flask
-
-from serving import logs
+from serving import logs, metrics
 from serving.inference import Inference
 from serving.models.board import StatusBoard
 from serving.models.configured import make_source
@@ -13,12 +11,13 @@ from serving.models.loader import Loader
 from serving.models.manager import ModelManager
 from serving.models.statistics import Statistics
 from serving.rest import http, site, v1
+from serving.rest.application import Application
 from serving.rest.quick import quick_requests
 from serving.rest.v2 import routes as v2
 from serving.settings import Settings
 
 
-def create_app(settings: Settings | None = None) -> Flask:
+def create_app(settings: Settings | None = None) -> Application:
     """An application that serves the models that the settings name; they load in the background."""
     settings = settings or Settings.from_environ()
     logs.configure(settings.log_format)
@@ -28,17 +27,16 @@ def create_app(settings: Settings | None = None) -> Flask:
     orders = OrderFile(settings.control_dir)
     source = ControlledSource(make_source(settings), orders)
     board = StatusBoard(settings.workers_dir, lambda: source.number, lambda: manager.wait_until_settled(0))
-    loader = Loader(settings, statistics=statistics)
-    manager = ModelManager(source, loader, settings.model_poll_seconds, board.publish)
+    manager = ModelManager(source, Loader(settings, statistics=statistics), settings.model_poll_seconds, board.publish)
     control = ModelControl(orders, source, board, manager.look_now) if settings.allow_model_control else None
     inference = Inference(manager, board, settings.request_timeout_seconds, statistics)
+    services.callback(metrics.Counting().close)
     services.callback(access_log.close if access_log else lambda: None)
     services.callback(manager.close)
     services.callback(board.close)
     services.callback(control.close if control else lambda: None)
 
-    app = Flask(__name__, static_folder=None)
-    app.url_map.merge_slashes = False
+    app = Application(__name__)
     app.extensions["services"] = services
     app.extensions["model_manager"] = manager
     app.extensions["is_quick"] = quick_requests(inference)

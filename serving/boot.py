@@ -14,6 +14,7 @@ from serving import capacity
 from serving.errors import SettingsError
 from serving.models.configured import make_source
 from serving.models.directory import check_directory
+from serving.models.parameters import read_parameters
 from serving.models.source import wanted
 from serving.settings import Settings, environ_name
 
@@ -36,6 +37,7 @@ def prepare(environ: MutableMapping[str, str]) -> Settings:
     settings = Settings.from_environ(environ)
     if settings.metrics_dir is not None and environ.get(METRICS_VARIABLE) == str(settings.metrics_dir):
         return settings
+    read_parameters(settings.batching_parameters_file)  # each worker reads them; what is wrong is said here, once
     plan = capacity.plan(
         capacity.this_machine(count_gpus()), wanted_bytes(settings), settings.workers, settings.threads
     )

@@ -22,6 +22,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
+from serving.caller import CALLER, Caller
 from serving.request_body import LargeBody, make_body
 
 MEBI = 1024 * 1024
@@ -32,6 +33,8 @@ LINGER_BYTES = 64 * MEBI
 
 JOINED_BYTES = 64 * 1024
 """Up to here an answer is copied into one piece, which is sent sooner than several."""
+RETRY_SECONDS = 1
+"""After how long a client may try again that was refused because there is too much to do."""
 
 Environ = dict[str, Any]
 Answer = bytes | Sequence[bytes | memoryview]
@@ -52,6 +55,7 @@ class Limits:
     body_seconds: float = 10.0
     seconds_a_mebibyte: float = 1.0
     idle_seconds: float = 5.0
+    answer_seconds: float = 30.0
 
     def transfer_seconds(self, size: int) -> float:
         """The time that so many bytes of a body may take."""
@@ -94,6 +98,7 @@ class Request:
     body: io.BytesIO | LargeBody = field(default_factory=io.BytesIO)
     body_bytes: int = 0
     keep_alive: bool = True
+    caller: Caller = field(default_factory=Caller)
 
 
 class Connection(asyncio.Protocol):
@@ -105,6 +110,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._request = Request()
         self._complete: deque[Request] = deque()
+        self._caller = Caller()
         self._refused: Refused | None = None
         self._held_back: list[bytes] = []
         self._head_bytes = 0
@@ -130,6 +136,7 @@ class Connection(asyncio.Protocol):
         self._front.opened(self)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._caller.gone = True
         self._front.closed(self)
 
     def data_received(self, data: bytes) -> None:
@@ -146,8 +153,9 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._lingering:
             return False
-        if self._answering:
-            return True  # it has no more to say, but listens
+        if self._answering:  # it hung up, most likely; what is computed already it can still read if it did not
+            self._caller.gone = True
+            return True
         if not self.is_idle:
             self._refuse(Refused(HTTPStatus.BAD_REQUEST, "The request ended before it was complete"))
             self._advance()
@@ -202,6 +210,8 @@ class Connection(asyncio.Protocol):
             return
         self._continue_is_due = False
         self._request.keep_alive = self._parser.should_keep_alive()
+        arrived = time.monotonic()
+        self._request.caller = Caller(arrived, arrived + self._limits.answer_seconds)
         self._complete.append(self._request)
         self._request = Request()
         self._in_head, self._head_bytes = True, 0
@@ -290,7 +300,9 @@ class Connection(asyncio.Protocol):
         while not self._answering and not self._transport.is_closing():
             if self._complete:
                 self._answering = True
-                self._front.answer(self._complete.popleft(), self)
+                request = self._complete.popleft()
+                self._caller = request.caller
+                self._front.answer(request, self)
             elif self._refused is not None:
                 self._answer_refused(self._refused)
                 break
@@ -334,6 +346,7 @@ def environ_of(request: Request, connection: Connection, base: Environ) -> Envir
         "REMOTE_ADDR": connection.peer,
         "CONTENT_LENGTH": str(request.body_bytes),
         "wsgi.input": request.body,
+        CALLER: request.caller,
     }
     request.body.seek(0)
     for name, value in request.headers:
@@ -419,11 +432,14 @@ def _malformed(error: Exception) -> Refused:
     return Refused(HTTPStatus.BAD_REQUEST, f"The request is not valid HTTP/1.1: {error}")
 
 
-def refusal(refused: Refused, request_id: str) -> bytes:
-    """The answer to a request that is refused; the connection ends with it."""
+def refusal(refused: Refused, request_id: str, keep_alive: bool = False) -> bytes:
+    """The answer to a request that is refused; the connection ends with it unless it is kept alive."""
     body = json.dumps({"error": refused.message}).encode()
     head = (
         f"HTTP/1.1 {refused.status.value} {refused.status.phrase}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\nDate: {_now()}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\nDate: {_now()}\r\n"
     )
+    if refused.status is HTTPStatus.SERVICE_UNAVAILABLE:
+        head += f"Retry-After: {RETRY_SECONDS}\r\n"
+    head += f"Connection: {'keep-alive' if keep_alive else 'close'}\r\n\r\n"
     return head.encode() + body

@@ -3,19 +3,17 @@
 The protocols (v1, v2) and the command line translate to and from these calls; nothing here knows HTTP or JSON.
 """
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from serving import metrics
-from serving.errors import DeadlineExceeded, InvalidArgument, NotFound, Unavailable
+from serving.caller import PATIENT, Caller
+from serving.errors import InvalidArgument, NotFound, Unavailable
 from serving.models.examples import serialize_examples
 from serving.models.lifecycle import Handle, State, Statuses, VersionStatus
 from serving.models.manager import ModelManager
-from serving.models.patience import Patience, timed_out
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.models.statistics import Statistics, Totals, row_count
 from serving.tensors.examples import Example
@@ -52,7 +50,6 @@ class Inference:
         self._board = board
         self._timeout_seconds = timeout_seconds
         self._statistics = statistics or Statistics(None, 0)
-        self._patience = Patience()
 
     def borrow(self, choice: ModelChoice) -> Handle:
         """Borrow the version that a request names; NotFound, or InvalidArgument for an unknown label."""
@@ -63,38 +60,21 @@ class Inference:
         return self._manager.is_quick(name)
 
     def run(
-        self, handle: Handle, signature: Signature, inputs: Mapping[str, Array], timeout_seconds: float = math.inf
+        self, handle: Handle, signature: Signature, inputs: Mapping[str, Array], caller: Caller = PATIENT
     ) -> dict[str, Array]:
-        """Run a signature on one tensor for each of its inputs; one tensor for each of its outputs.
-
-        DeadlineExceeded when that takes longer than `timeout_seconds`, or than the server allows.
-        """
+        """Run a signature on one tensor for each of its inputs; one tensor for each of its outputs."""
         run_seconds, rows = metrics.run_metrics(handle.model, handle.version)
         counters = self._statistics.of(handle.model, handle.version)
         started = time.perf_counter_ns()
         try:
-            outputs = self._run(handle, signature, inputs, timeout_seconds)
+            outputs = handle.servable.run(signature.name, inputs, caller)
         except Exception:
             counters.failed(time.perf_counter_ns() - started)
             raise
         ns, row_number = time.perf_counter_ns() - started, row_count(inputs)
         counters.ran(row_number, ns)
-        run_seconds.observe(ns / 1e9)
-        rows.observe(row_number)
-        return outputs
-
-    def _run(
-        self, handle: Handle, signature: Signature, inputs: Mapping[str, Array], timeout_seconds: float
-    ) -> dict[str, Array]:
-        if timeout_seconds >= self._timeout_seconds:
-            return handle.servable.run(signature.name, inputs)
-        if not handle.servable.is_quick:
-            call = partial(handle.servable.run, signature.name, inputs)
-            return self._patience.run(call, timeout_seconds, handle.again)
-        deadline = time.monotonic() + timeout_seconds
-        outputs = handle.servable.run(signature.name, inputs)
-        if time.monotonic() > deadline:
-            raise DeadlineExceeded(timed_out(timeout_seconds))
+        metrics.note(run_seconds, ns / 1e9)
+        metrics.note(rows, row_number)
         return outputs
 
     def note_conversion(self, handle: Handle, input_ns: int, output_ns: int) -> None:
@@ -106,10 +86,10 @@ class Inference:
         return self._statistics.read(model, version)
 
     def classify(
-        self, handle: Handle, signature: Signature, examples: list[Example]
+        self, handle: Handle, signature: Signature, examples: list[Example], caller: Caller = PATIENT
     ) -> tuple[Array | None, Array | None]:
         """Class labels [b, k] of string and scores [b, k] of float32 for b examples; what the model lacks is None."""
-        outputs = self._run_examples(handle, signature, examples)
+        outputs = self._run_examples(handle, signature, examples, caller)
         classes, scores = (outputs.get(name) for name in CLASSIFY_OUTPUTS)
         if classes is not None:
             _check_matrix(classes, len(examples), "classes", "DT_STRING")
@@ -121,9 +101,9 @@ class Inference:
             )
         return classes, scores
 
-    def regress(self, handle: Handle, signature: Signature, examples: list[Example]) -> Array:
+    def regress(self, handle: Handle, signature: Signature, examples: list[Example], caller: Caller = PATIENT) -> Array:
         """One float32 value for each of b examples, as [b]."""
-        outputs = self._run_examples(handle, signature, examples)["outputs"]
+        outputs = self._run_examples(handle, signature, examples, caller)["outputs"]
         if not (outputs.ndim == 1 or (outputs.ndim == 2 and outputs.shape[1] == 1)):
             raise InvalidArgument(
                 "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] "
@@ -137,8 +117,10 @@ class Inference:
             raise InvalidArgument(f"Expected output Tensor of DT_FLOAT.  Got: {_proto(outputs)}")
         return outputs.reshape(-1)
 
-    def _run_examples(self, handle: Handle, signature: Signature, examples: list[Example]) -> dict[str, Array]:
-        return self.run(handle, signature, {"inputs": serialize_examples(examples, signature.float_features)})
+    def _run_examples(
+        self, handle: Handle, signature: Signature, examples: list[Example], caller: Caller
+    ) -> dict[str, Array]:
+        return self.run(handle, signature, {"inputs": serialize_examples(examples, signature.float_features)}, caller)
 
     def statuses(self, choice: ModelChoice) -> tuple[VersionStatus, ...]:
         """The versions of a model in all workers, newest first, or the one that the request names."""
@@ -177,9 +159,12 @@ class Inference:
             if status.state is State.AVAILABLE
         ]
 
-    def models(self) -> dict[str, tuple[tuple[VersionStatus, ...], Mapping[str, int]]]:
-        """Every listed model: its versions, newest first, and its labels."""
-        return {name: (its, self._manager.labels(name)) for name, its in sorted(self._board.read().items())}
+    def models(self) -> dict[str, tuple[tuple[VersionStatus, ...], Mapping[str, int], Mapping[str, Any]]]:
+        """Every listed model: its versions, newest first, its labels, and how its requests are batched."""
+        return {
+            name: (its, self._manager.labels(name), self._manager.batching(name))
+            for name, its in sorted(self._board.read().items())
+        }
 
     def unready(self) -> dict[str, str]:
         """Why the server is not ready: a reason by the name of each model that some worker cannot answer for.

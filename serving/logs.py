@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,12 @@ class _JsonFormatter(logging.Formatter):
 
 
 def _utc(when: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when)) + f".{int(when % 1 * 1000):03d}Z"
+    return f"{_second(int(when))}.{int(when % 1 * 1000):03d}Z"
+
+
+@lru_cache(maxsize=1)
+def _second(when: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when))
 
 
 def _as_text(entry: Access) -> str:

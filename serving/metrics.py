@@ -1,10 +1,16 @@
 """Every metric of the server, named once.
 
 With a directory in PROMETHEUS_MULTIPROC_DIR the metrics of all worker processes count together.
+
+What happens for each request is only noted, and counted ten times a second: counting many at once costs a tenth.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+import threading
+from bisect import bisect_left
+from collections import Counter as Counts
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,18 +31,34 @@ log = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
+COUNT_SECONDS = 0.1
+"""How often what was noted is counted."""
+
+
+class BulkHistogram(Histogram):
+    """A histogram that takes many values at once."""
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Observe every value."""
+        self._sum.inc(sum(values))
+        for bucket, count in Counts(bisect_left(self._upper_bounds, value) for value in values).items():
+            self._buckets[bucket].inc(count)
+
+
+Noted = Counter | BulkHistogram
+
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536)
 
 REQUESTS = Counter("serving_requests", "Requests answered, by HTTP status.", ["model", "version", "method", "status"])
-REQUEST_SECONDS = Histogram(
+REQUEST_SECONDS = BulkHistogram(
     "serving_request_seconds", "Time from the request read to the answer made.", ["model", "method"], buckets=_SECONDS
 )
-RUN_SECONDS = Histogram(
+RUN_SECONDS = BulkHistogram(
     "serving_run_seconds", "Time to run a request, with the wait for a batch.", ["model", "version"], buckets=_SECONDS
 )
-ROWS = Histogram("serving_rows", "Rows (size of dimension 0) of a request.", ["model"], buckets=_ROWS)
-BATCH_ROWS = Histogram("serving_batch_rows", "Rows of requests that ran together.", ["model"], buckets=_ROWS)
+ROWS = BulkHistogram("serving_rows", "Rows (size of dimension 0) of a request.", ["model"], buckets=_ROWS)
+BATCH_ROWS = BulkHistogram("serving_batch_rows", "Rows of requests that ran together.", ["model"], buckets=_ROWS)
 MODEL_STATE = Gauge(
     "serving_model_state",
     "Workers in which a model version is in this state.",
@@ -52,15 +74,57 @@ LOAD_SECONDS = Histogram(
 
 
 @lru_cache(maxsize=4096)
-def request_metrics(model: str, version: str, method: str, status: int) -> tuple[Counter, Histogram]:
+def request_metrics(model: str, version: str, method: str, status: int) -> tuple[Counter, BulkHistogram]:
     """The counter and the latency of one kind of request, looked up once."""
     return REQUESTS.labels(model, version, method, str(status)), REQUEST_SECONDS.labels(model, method)
 
 
 @lru_cache(maxsize=4096)
-def run_metrics(model: str, version: int) -> tuple[Histogram, Histogram]:
+def run_metrics(model: str, version: int) -> tuple[BulkHistogram, BulkHistogram]:
     """The run time and the rows of one model version, looked up once."""
     return RUN_SECONDS.labels(model, str(version)), ROWS.labels(model)
+
+
+def note(metric: Noted, value: float) -> None:
+    """Have a value added to a counter or observed by a histogram soon."""
+    _noted.append((metric, value))
+
+
+def count_noted() -> None:
+    """Add and observe what was noted until now."""
+    values = defaultdict[Noted, list[float]](list)
+    with _counting:
+        for _ in range(len(_noted)):
+            metric, value = _noted.popleft()
+            values[metric].append(value)
+    for metric, its in values.items():
+        if isinstance(metric, Counter):
+            metric.inc(sum(its))
+        else:
+            metric.observe_all(its)
+
+
+_noted = deque[tuple[Noted, float]]()
+_counting = threading.Lock()
+
+
+class Counting:
+    """Counts what is noted, in a thread of its own, until it is closed; twice is safe."""
+
+    def __init__(self) -> None:
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Count what is left and stop."""
+        self._closing.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closing.wait(COUNT_SECONDS):
+            count_noted()
+        count_noted()
 
 
 def show_model_states(states: Mapping[tuple[str, int], str]) -> None:
@@ -77,6 +141,7 @@ _shown_states: set[tuple[str, int, str]] = set()
 
 def render(directory: Path | None) -> bytes:
     """All metrics in Prometheus's text format: of every worker whose files are in `directory`, else of this process."""
+    count_noted()
     if directory is None:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()

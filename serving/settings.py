@@ -41,6 +41,11 @@ def _seconds(minimum: float) -> Callable[[str], float]:
     return parse
 
 
+def _milliseconds(text: str) -> float:
+    """a number of milliseconds, 0 or more"""
+    return _seconds(0)(text)
+
+
 def _choice(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -102,7 +107,16 @@ class Settings:
         1.0, _seconds(0), "how often the models on disk are looked at; 0 is once, at start"
     )
     request_timeout_seconds: float = setting(
-        30.0, _seconds(0.001), "time that a run of a model may take before it is answered 504"
+        30.0, _seconds(0.001), "time that a request may take, from its arrival, before it is answered 504"
+    )
+    max_queued_requests: int = setting(
+        512, _whole(1), "requests of a worker that may wait for a thread; more are answered 503"
+    )
+    batching_parameters_file: Path | None = setting(
+        None, _path, "a batching_parameters file of TensorFlow Serving, for models without one of their own"
+    )
+    latency_target_ms: float = setting(
+        0.0, _milliseconds, "keep batches so small that a request may wait for one and run in the next; 0 is no target"
     )
     drain_seconds: float = setting(30.0, _seconds(0), "time that requests in flight get to finish at shutdown")
     max_body_bytes: int = setting(16 * MEBI, _whole(1), "largest request body, as it is sent")

@@ -95,7 +95,7 @@ class _Front:
         self._siblings = range(min(max(4 * settings.workers, self._index + 1), MAX_WORKERS))
         self._open: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._threads = _Threads(settings.threads or capacity.THREADS)
+        self._threads = _Threads(settings.threads or capacity.THREADS, settings.max_queued_requests)
         self._tls = ssl_context(worker.cfg) if worker.cfg.is_ssl else None
         self._stopping = asyncio.Event()
         self._draining = False
@@ -113,7 +113,11 @@ class _Front:
             "wsgi.run_once": False,
             "serving.sends_memory": True,
         }
-        self.limits = Limits(body_bytes=settings.max_body_bytes, idle_seconds=worker.cfg.keepalive)
+        self.limits = Limits(
+            body_bytes=settings.max_body_bytes,
+            idle_seconds=worker.cfg.keepalive,
+            answer_seconds=settings.request_timeout_seconds,
+        )
 
     async def serve(self) -> None:
         """Accept and answer until the worker is told to stop; then finish what has begun."""
@@ -149,11 +153,11 @@ class _Front:
         self._count()
 
     def answer(self, request: Request, connection: Connection) -> None:
-        """Have a request answered: here when it is quick, else in a thread."""
+        """Have a request answered: here when it is quick, else in a thread, unless too many wait for one already."""
         if self._is_quick(request.method, request.target, request.body_bytes):
             connection.send(*self._answer(request, connection))
-        else:
-            self._threads.submit(lambda: self._answer_later(request, connection))
+        elif not self._threads.submit(lambda: self._answer_later(request, connection)):
+            connection.send(*self._refuse(request, _TOO_BUSY, keep_alive=request.keep_alive and not self._draining))
 
     def note_refusal(self, request: Request, status: HTTPStatus) -> str:
         path = request.target[: self.limits.target_bytes].partition(b"?")[0].decode("latin-1")
@@ -171,8 +175,10 @@ class _Front:
             return call(self._application, environ_of(request, connection, self._base), keep_alive), keep_alive
         except Exception:
             log.exception("the application failed")
-            refused = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed on this request")
-            return refusal(refused, self.note_refusal(request, refused.status)), False
+            return self._refuse(request, _FAILED, keep_alive=False)
+
+    def _refuse(self, request: Request, refused: Refused, keep_alive: bool) -> tuple[bytes, bool]:
+        return refusal(refused, self.note_refusal(request, refused.status), keep_alive), keep_alive
 
     # Accepting, the clock, the end.
 
@@ -264,16 +270,25 @@ class _Front:
         self._stopping.set()
 
 
+_FAILED = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed on this request")
+_TOO_BUSY = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests are waiting already; try again later")
+
+
 class _Threads:
     """Threads that call what they are given. Unlike those of an executor, none is waited for when the process ends."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, max_waiting: int) -> None:
+        self._max_waiting = max_waiting
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         for number in range(count):
             threading.Thread(target=self._run, name=f"request_{number}", daemon=True).start()
 
-    def submit(self, call: Callable[[], None]) -> None:
+    def submit(self, call: Callable[[], None]) -> bool:
+        """Have something called as soon as a thread is free; False, and never, when too many calls wait already."""
+        if self._calls.qsize() >= self._max_waiting:
+            return False
         self._calls.put(call)
+        return True
 
     def _run(self) -> None:
         while True:

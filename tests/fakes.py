@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from serving.caller import PATIENT, Caller
 from serving.models.lifecycle import LoadError
 from serving.models.source import Latest, ModelConfig, ModelOnDisk, Policy, Settled, VersionOnDisk, nothing_settled
 
@@ -17,9 +18,10 @@ class FakeServable:
         self.signatures = signatures or {}
         self.metadata = metadata or {}
         self.is_quick = False
+        self.batching: Mapping[str, Any] = {}
         self.closes = 0
 
-    def run(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, signature: str, inputs: Mapping[str, Any], caller: Caller = PATIENT) -> dict[str, Any]:
         assert not self.closes, "run after close"
         return dict(inputs)
 

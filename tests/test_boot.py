@@ -52,6 +52,15 @@ def test_a_second_time_nothing_changes(environ: dict[str, str], tmp_path: Path) 
     assert (tmp_path / "run" / "metrics" / "counter_1.db").exists()
 
 
+def test_batching_parameters_that_cannot_be_used_are_found_before_the_start(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "batching.config"
+    file.write_text("max_batch_size { value: 0 }")
+    with pytest.raises(SettingsError, match=rf"^{file}: max_batch_size is 0, expected 1 or more$"):
+        prepare(environ | {"SERVING_BATCHING_PARAMETERS_FILE": str(file)})
+
+
 def test_only_versions_that_will_be_loaded_are_measured(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "models" / "m" / "2").mkdir()
     (tmp_path / "models" / "m" / "2" / "saved_model.pb").write_bytes(b"1234567")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -323,6 +324,41 @@ class TestRefusals:
         connection.eof_received()
         assert status_of(transport) == 400
         assert front.requests == []
+
+
+class TestCallers:
+    def test_a_caller_has_so_much_time_from_the_arrival_of_its_request(self) -> None:
+        front = FakeFront(answer_seconds=7.0)
+        before = time.monotonic()
+        connect(front)[0].data_received(POST)
+        caller = front.requests[0].caller
+        assert before <= caller.arrived <= time.monotonic()
+        assert caller.deadline == caller.arrived + 7
+
+    @pytest.mark.parametrize("hang_up", [lambda its: its.eof_received(), lambda its: its.connection_lost(None)])
+    def test_a_caller_that_hangs_up_before_its_answer_is_gone(self, hang_up: Callable[[Connection], object]) -> None:
+        front = FakeFront(at_once=False)
+        connection, _ = connect(front)
+        connection.data_received(POST)
+        assert not front.requests[0].caller.gone
+        hang_up(connection)
+        assert front.requests[0].caller.gone
+
+    def test_a_caller_that_only_has_no_more_to_say_still_gets_an_answer(self) -> None:
+        front = FakeFront(at_once=False)
+        connection, transport = connect(front)
+        connection.data_received(POST)
+        assert connection.eof_received()
+        front.send_waiting()
+        assert transport.written == b"</p hello>"
+
+    def test_a_caller_that_has_its_answer_is_not_gone(self) -> None:
+        front = FakeFront()
+        connection, _ = connect(front)
+        connection.data_received(POST)
+        connection.data_received(POST)
+        connection.eof_received()
+        assert [request.caller.gone for request in front.requests] == [False, False]
 
 
 class TestDeadlines:

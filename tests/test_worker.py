@@ -161,6 +161,27 @@ class TestAccepting:
         assert not another_has_fewer(5, [connections[MAX_WORKERS - 1]])
 
 
+class TestQueue:
+    def test_requests_beyond_a_full_queue_are_refused_at_once_and_may_be_sent_again(self, tmp_path: Path) -> None:
+        settings = {"WEB_CONCURRENCY": 1, "SERVING_THREADS": 1, "SERVING_MAX_QUEUED_REQUESTS": 2}
+        slow = GET.replace(b"/", b"/slow?2", 1)
+        with serving(tmp_path / "log", command(tmp_path), **settings) as server, contextlib.ExitStack() as connections:
+            first, *others = [connections.enter_context(connect(server)) for _ in range(6)]
+            first.sendall(slow)
+            wait_for(lambda: "slow" in server.log.read_text(), "the only thread is busy")
+            for other in others:
+                other.sendall(slow.replace(b"?2", b"?0"))
+            answers = {other: other.recv(1000) for other in others}
+            refused = {other: answer for other, answer in answers.items() if b"503" in answer[:12]}
+            assert len(refused) == 3
+            for other, answer in refused.items():
+                assert b"\r\nRetry-After: 1\r\n" in answer
+                assert b'{"error": "Too many requests are waiting already; try again later"}' in answer
+                other.sendall(GET)
+                assert other.recv(1000).startswith(b"HTTP/1.1 200")
+            assert first.recv(1000).startswith(b"HTTP/1.1 200")
+
+
 class TestStopping:
     """Each ends well before gunicorn's parent would kill the worker, GRACEFUL_SECONDS after the signal."""
 

@@ -24,12 +24,12 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2 as pb
 
 from serving.errors import SettingsError
 from serving.models.scanner import Scanner
 from serving.models.source import All, Latest, ModelConfig, ModelOnDisk, Policy, Settled, Specific, nothing_settled
+from serving.models.text_proto import parse_message, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ MODEL_TYPES = (pb.MODEL_TYPE_UNSPECIFIED, pb.TENSORFLOW)
 
 def parse_config(text: str) -> tuple[ModelConfig, ...]:
     """Read the models from the text of a `models.config`, in its order."""
-    message = _parse_message(text)
+    message = parse_message(text, pb.ModelServerConfig())
     kind = message.WhichOneof("config")
     if kind is None:
         raise SettingsError("it lists no models; write model_config_list {} to serve none")
@@ -48,23 +48,6 @@ def parse_config(text: str) -> tuple[ModelConfig, ...]:
     models = tuple(_model(config, index) for index, config in enumerate(message.model_config_list.config, start=1))
     _check_unique([model.name for model in models])
     return models
-
-
-def _parse_message(text: str) -> pb.ModelServerConfig:
-    message = pb.ModelServerConfig()
-    try:
-        text_format.Parse(text, message)
-    except text_format.ParseError as error:
-        raise SettingsError(_describe(error)) from error
-    return message
-
-
-def _describe(error: text_format.ParseError) -> str:
-    reason = " ".join(str(error).split())
-    line, column = error.GetLine(), error.GetColumn()
-    if line is None:
-        return reason
-    return f"line {line}, column {column}: {reason.removeprefix(f'{line}:{column} : ')}"
 
 
 def _model(config: pb.ModelConfig, index: int) -> ModelConfig:
@@ -163,7 +146,7 @@ class ConfigFileSource:
             logger.info("%s was read again: %d models", self._path, len(self._configs))
 
     def _adopt(self) -> None:
-        text = _read_text(self._path)
+        text = read_text(self._path)
         self._configs = _parse_text(text, self._path)
         if self._last_good is not None:
             draft = self._last_good.with_suffix(f".{os.getpid()}")
@@ -173,16 +156,7 @@ class ConfigFileSource:
 
 def read_config(path: Path) -> tuple[ModelConfig, ...]:
     """Read a `models.config`; errors begin with its path."""
-    return _parse_text(_read_text(path), path)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: is not UTF-8 at byte {error.start}") from error
+    return _parse_text(read_text(path), path)
 
 
 def _parse_text(text: str, path: Path) -> tuple[ModelConfig, ...]:

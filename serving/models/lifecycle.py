@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from serving.caller import PATIENT, Caller
 from serving.errors import InvalidArgument
 from serving.models.decisions import Known, Snapshot, backoff_seconds
 from serving.models.source import ModelOnDisk, wanted
@@ -72,6 +73,14 @@ class LoadedModel(Runnable, Protocol):
     is_quick: bool
     """Whether a run takes no longer than handing it to another thread would."""
 
+    def run(self, signature: str, inputs: Mapping[str, Array], caller: Caller = PATIENT) -> dict[str, Array]:
+        """As for any runnable; what nobody waits for any more is not run."""
+        ...
+
+    @property
+    def batching(self) -> Mapping[str, Mapping[str, Any]]:
+        """How the requests to each signature are batched, or why they are not; values of JSON."""
+
 
 class LoadError(Exception):
     """A version that could not be loaded: the name of a TensorFlow status code, and the reason."""
@@ -101,11 +110,6 @@ class Instance:
         """Lend the version; the caller holds the lock."""
         self._lent += 1
         return Handle(self)
-
-    def lend_again(self) -> "Handle":
-        """Lend the version to one who holds it already."""
-        with self._lock:
-            return self.lend()
 
     def take_back(self) -> None:
         with self._lock:
@@ -139,10 +143,6 @@ class Handle:
         self.model = instance.model
         self.version = instance.version
         self.servable = instance.servable
-
-    def again(self) -> "Handle":
-        """Borrow the same version once more, for what may outlast this."""
-        return self._instance.lend_again()
 
     def __enter__(self) -> "Handle":
         return self

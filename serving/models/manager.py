@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from serving.errors import InvalidArgument, NotFound, Unavailable
 from serving.models.decisions import LoadVersion, Snapshot, backoff_seconds, next_action, next_retry
@@ -12,6 +13,10 @@ from serving.models.lifecycle import Handle, Instance, Load, LoadError, Model, S
 from serving.models.source import Source, VersionOnDisk
 
 log = logging.getLogger(__name__)
+
+
+_UNKNOWN = Model()
+"""What is known of a model that there is not."""
 
 
 class ModelManager:
@@ -40,6 +45,7 @@ class ModelManager:
         self._look_now = threading.Event()
         self._settled = threading.Event()
         self._garbage = threading.Event()
+        self._has_loaded = False
         self._thread = threading.Thread(target=self._run, name="model-manager", daemon=True)
 
     def start(self) -> None:
@@ -83,7 +89,7 @@ class ModelManager:
 
     def _lend(self, name: str, version: int | None, label: str | None) -> Handle:
         with self._lock:
-            model = self._models.get(name, Model())
+            model = self._models.get(name, _UNKNOWN)
             if label is not None:
                 version = model.labelled(label)
             instance = model.find(version)
@@ -97,18 +103,25 @@ class ModelManager:
     def is_quick(self, name: str) -> bool:
         """Whether every version of a model that can be borrowed is quick to run; False when there is none."""
         with self._lock:
-            instances = [its.instance for its in self._models.get(name, Model()).versions.values() if its.instance]
+            instances = [its.instance for its in self._models.get(name, _UNKNOWN).versions.values() if its.instance]
         return bool(instances) and all(instance.servable.is_quick for instance in instances)
 
     def version_of_label(self, name: str, label: str) -> int:
         """The version that a label stands for now; InvalidArgument when it stands for none."""
         with self._lock:
-            return self._models.get(name, Model()).labelled(label)
+            return self._models.get(name, _UNKNOWN).labelled(label)
 
     def labels(self, name: str) -> Mapping[str, int]:
         """The labels of a model; none when there is no such model."""
         with self._lock:
-            return dict(self._models.get(name, Model()).labels())
+            return dict(self._models.get(name, _UNKNOWN).labels())
+
+    def batching(self, name: str) -> dict[str, Mapping[str, Any]]:
+        """How the requests to each available version of a model are batched, by the version's number as text."""
+        with self._lock:
+            versions = sorted(self._models.get(name, Model()).versions.items())
+            loaded = {version: its.instance.servable for version, its in versions if its.instance is not None}
+        return {str(version): servable.batching for version, servable in loaded.items()}
 
     def statuses(self) -> Statuses:
         """The versions of every listed model, newest first, with the last few that ended."""
@@ -150,10 +163,19 @@ class ModelManager:
         return None if retry_at is None else max(0.0, retry_at - self._clock())
 
     def _collect_garbage(self) -> None:
-        """Free what was unloaded or half loaded: a session's graph refers to itself, and may be large."""
+        """Free what was unloaded or half loaded: a session's graph refers to itself, and may be large.
+
+        What is loaded is no garbage. It is kept out of the collections that large lists of numbers set off, and so is
+        what the parent has frozen; both are looked at only after something was unloaded.
+        """
         if self._garbage.is_set():
             self._garbage.clear()
-            gc.collect()
+            gc.unfreeze()
+        elif not self._has_loaded:
+            return
+        self._has_loaded = False
+        gc.collect()
+        gc.freeze()
 
     def _look(self) -> None:
         with self._lock:
@@ -180,6 +202,7 @@ class ModelManager:
         with self._lock:
             replaced = its.instance
             its.has_loaded(Instance(name, on_disk.version, servable, self._lock), on_disk.fingerprint)
+        self._has_loaded = True
         self._tell()
         log.info("model %s version %d is available (%.1f s)", name, on_disk.version, self._clock() - started)
         if replaced is not None:

@@ -24,14 +24,13 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import config_pb2, error_codes_pb2
 
 from serving import errors
+from serving.caller import TIMED_OUT
 from serving.models.features import float_features
 from serving.models.nature import Nature, natures
 from serving.models.runtime import tf
 from serving.tensors.spec import Array, TensorSpec, shape_text
 
 DEFAULT_SIGNATURE = "serving_default"
-TIMED_OUT = "Timed out waiting for notification"
-"""What TensorFlow Serving says of a run that took too long; its clients match on it."""
 
 _ERRORS: dict[int, type[errors.ServingError]] = {
     tf.errors.CANCELLED: errors.Cancelled,

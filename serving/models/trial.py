@@ -1,18 +1,20 @@
 """A trial of each signature when it is loaded: may its requests run together, and is it quick?
 
 Rows may run together when a batch of different rows gives what each of them gives alone. Signatures that change or draw
-something are not tried, since a trial would change it too.
+something are not tried, since a trial would change it too. How fast batches of which sizes are is measured in speed.py.
 """
 
+import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
 from serving.models.nature import Nature
 from serving.models.servable import DEFAULT_SIGNATURE, Servable, Signature
+from serving.models.speed import MEASURE_SECONDS, Run, fastest_seconds, measure_sizes
 from serving.tensors.spec import Array, Kind, TensorSpec
 
 QUICK_SECONDS = 0.0005
@@ -32,32 +34,33 @@ _TOLERANCE = {"float16": 2e-2, "bfloat16": 5e-2, "float32": 1e-4, "float64": 1e-
 TRIAL_SECONDS = 1.5
 """How much longer a start may take for trials; signatures whose turn has not come by then are not tried."""
 
-Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
-
 
 @dataclass(frozen=True)
 class Profile:
     """What a trial has shown of a signature: why it cannot be batched, and whether it is quick.
 
-    `obstacle` is "" when it can be batched; `quick` is None where that is not known.
+    `obstacle` is "" when it can be batched, `unproven` that nothing was shown against it either; `quick` is None where
+    that is not known. `seconds` are those of a run by its rows, for the sizes that were measured.
     """
 
     obstacle: str
     quick: bool | None
-
-    @property
-    def batchable(self) -> bool:
-        return not self.obstacle
+    unproven: bool = False
+    seconds: Mapping[int, float] = field(default_factory=dict)
 
 
-def try_signatures(servable: Servable, clock: Callable[[], float] = time.perf_counter) -> dict[str, Profile]:
-    """Try the signatures of a model, the default one first."""
+def try_signatures(
+    servable: Servable, sizes: Sequence[int] = (), clock: Callable[[], float] = time.perf_counter
+) -> dict[str, Profile]:
+    """Try the signatures of a model, the default one first; `sizes` are those that its batches will have, if known."""
     ends = clock() + TRIAL_SECONDS
     names = sorted(servable.signatures, key=lambda name: (name != DEFAULT_SIGNATURE, name))
     return {
-        name: try_signature(servable.signatures[name], servable.natures[name], partial(_runner, servable, name), clock)
+        name: try_signature(
+            servable.signatures[name], servable.natures[name], partial(_runner, servable, name), clock, sizes, ends
+        )
         if clock() < ends
-        else Profile("the start would have taken too long", _quick_by_looks(servable.natures[name]))
+        else Profile("the start would have taken too long", _quick_by_looks(servable.natures[name]), unproven=True)
         for name in names
     }
 
@@ -71,9 +74,14 @@ def _runner(servable: Servable, name: str) -> Run:
 
 
 def try_signature(
-    signature: Signature, nature: Nature, runner: Callable[[], Run], clock: Callable[[], float]
+    signature: Signature,
+    nature: Nature,
+    runner: Callable[[], Run],
+    clock: Callable[[], float],
+    sizes: Sequence[int] = (),
+    ends: float = math.inf,
 ) -> Profile:
-    """Try a signature by calling what `runner` makes with made-up rows."""
+    """Try a signature by calling what `runner` makes with made-up rows, until the clock shows `ends`."""
     quick = _quick_by_looks(nature)
     obstacle = obstacle_by_looks(signature, nature)
     if obstacle:
@@ -81,15 +89,19 @@ def try_signature(
     rows = {name: made_up_rows(spec, ROWS) for name, spec in signature.inputs.items()}
     try:
         run = runner()
-        if _seconds(run, _row(rows, 0), 2, clock) > SLOW_SECONDS:
-            return Profile("a row takes too long to be tried", quick=False)
+        if fastest_seconds(run, _row(rows, 0), 2, clock) > SLOW_SECONDS:
+            return Profile("a row takes too long to be tried", quick=False, unproven=True)
         together = run(rows)
         alone = [run(_row(rows, number)) for number in range(ROWS)]
-        seconds = _seconds(run, _row(rows, 0), RUNS, clock)
+        seconds = fastest_seconds(run, _row(rows, 0), RUNS, clock)
     except Exception as error:  # whatever made-up rows do to a model, it was loaded and may serve
-        return Profile(f"a trial with made-up rows failed: {error}", quick)
+        return Profile(f"a trial with made-up rows failed: {error}", quick, unproven=True)
     quick = seconds < QUICK_SECONDS and not nature.loops and _work_follows_rows(signature)
-    return Profile(difference(together, alone), quick)
+    obstacle = difference(together, alone)
+    if obstacle or (quick and not sizes):
+        return Profile(obstacle, quick)
+    ends = min(ends, clock() + MEASURE_SECONDS)
+    return Profile("", quick, seconds=measure_sizes(run, rows, sizes, clock, ends))
 
 
 def _quick_by_looks(nature: Nature) -> bool | None:
@@ -161,13 +173,3 @@ def are_quick(profiles: Mapping[str, Profile]) -> bool:
 
 def _row(rows: Mapping[str, Array], number: int) -> dict[str, Array]:
     return {name: array[number : number + 1] for name, array in rows.items()}
-
-
-def _seconds(run: Run, row: Mapping[str, Array], runs: int, clock: Callable[[], float]) -> float:
-    """How long the fastest of so many runs takes."""
-    best = float("inf")
-    for _ in range(runs):
-        started = clock()
-        run(row)
-        best = min(best, clock() - started)
-    return best

@@ -10,12 +10,14 @@ from typing import cast
 from urllib.parse import quote
 
 import orjson
-from flask import Flask, Response, g, request
+from flask import request
 from werkzeug.exceptions import HTTPException
 
 from serving import metrics
-from serving.errors import MethodNotAllowed, NotFound, ServingError, Unavailable
+from serving.caller import CALLER, PATIENT, Caller
+from serving.errors import InvalidArgument, MethodNotAllowed, NotFound, ServingError, Unavailable
 from serving.logs import Access, AccessLog
+from serving.rest.application import Answer, Application, Environ, json_answer
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -25,21 +27,28 @@ MAX_ERROR_BYTES = 4096
 COMPRESS_FROM_BYTES = 4096
 """Smaller answers fit a few packets, so compressing them costs more time than it saves."""
 
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+MAX_TIMEOUT_MS = 24 * 3600 * 1000
+
 _ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """How answers may be compressed, the first where a caller takes both, with zlib's number for its form."""
 _MALFORMED = "Malformed request: "
 _SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
+_TRACE = "serving.trace"
+_DIGITS = re.compile(r"[0-9]{1,9}")
+_ALLOWED = "Content-Type, Inference-Header-Content-Length"
 _EXPOSED = "X-Model-Version, X-Request-Id, Inference-Header-Content-Length"
 _ORIGIN = re.compile(r"https?://")
 _UPSTREAM_PATH = re.compile(r"(?i)/v1/")
 
 
-@dataclass
+@dataclass(slots=True)
 class Trace:
     """What is noted about a request while it is answered."""
 
     started: float
     request_id: str
+    caller: Caller
     model: str = ""
     version: str = ""
     method: str = ""
@@ -47,17 +56,12 @@ class Trace:
 
 def trace() -> Trace:
     """The notes of the request in hand."""
-    return cast(Trace, g.trace)
+    return cast(Trace, request.environ[_TRACE])
 
 
-def json_answer(body: bytes, status: int = 200) -> Response:
-    """An answer of JSON that is already text."""
-    return Response(body, status, content_type="application/json")
-
-
-def raw_path() -> str:
+def raw_path(environ: Environ | None = None) -> str:
     """The path as it was sent, percent signs and all, without the query string."""
-    environ = request.environ
+    environ = request.environ if environ is None else environ
     target: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or quote(request.path, safe="/:")
     path = target.partition("?")[0]
     return path if path.startswith("/") else "/" + path.partition("://")[2].partition("/")[2]
@@ -68,46 +72,73 @@ def malformed() -> str:
     return f"{_MALFORMED}{request.method} {raw_path()}"
 
 
-def attach(app: Flask, settings: Settings, access_log: AccessLog | None) -> None:
+def heed_deadline() -> None:
+    """Give the request in hand less time where its headers ask for that; raise if nobody waits for it any more."""
+    caller = trace().caller
+    asked = request.environ.get("HTTP_X_REQUEST_TIMEOUT_MS")
+    if asked is not None:
+        caller.allow(_milliseconds(asked) / 1000)
+    caller.check()
+
+
+def _milliseconds(text: str) -> int:
+    if not _DIGITS.fullmatch(text) or not 1 <= int(text) <= MAX_TIMEOUT_MS:
+        raise InvalidArgument(
+            f"{TIMEOUT_HEADER} is {text[:40]!r}; give a whole number of milliseconds from 1 to {MAX_TIMEOUT_MS}"
+        )
+    return int(text)
+
+
+def attach(app: Application, settings: Settings, access_log: AccessLog | None) -> None:
     """Give the app what every request gets."""
 
     @app.before_request
-    def note_start() -> Response | None:
-        g.trace = Trace(time.perf_counter(), _request_id(request.environ.get("HTTP_X_REQUEST_ID", "")))
-        return _preflight() if request.method == "OPTIONS" else None
+    def note_start() -> Answer | None:
+        environ = request.environ
+        caller = environ.get(CALLER) or _caller(settings.request_timeout_seconds)
+        environ[_TRACE] = Trace(time.perf_counter(), _request_id(environ.get("HTTP_X_REQUEST_ID", "")), caller)
+        return _preflight() if environ["REQUEST_METHOD"] == "OPTIONS" else None
 
     @app.errorhandler(Exception)
-    def answer_error(error: Exception) -> Response:
+    def answer_error(error: Exception) -> Answer:
         if isinstance(error, HTTPException) and error.code not in (None, 404, 405):
             return json_answer(_error_body(error.description or error.name), error.code)
         return _error_answer(_as_serving_error(error), settings.upstream_status)
 
     @app.after_request
-    def finish(response: Response) -> Response:
-        notes = trace()
-        response.headers["X-Request-Id"] = notes.request_id
+    def finish(answer: Answer) -> Answer:
+        environ = request.environ
+        notes: Trace = environ[_TRACE]
+        answer.headers["X-Request-Id"] = notes.request_id
         if settings.cors_origins:
-            _allow_origin(response, settings.cors_origins)
-        _compress(response)
-        record(notes, request.method, raw_path(), response.status_code)
-        return response
+            _allow_origin(answer, settings.cors_origins)
+        if accepted := environ.get("HTTP_ACCEPT_ENCODING"):
+            _compress(answer, accepted)
+        record(notes, environ["REQUEST_METHOD"], raw_path(environ), answer.status)
+        return answer
 
     def record(notes: Trace, method: str, path: str, status: int) -> None:
         seconds = time.perf_counter() - notes.started
         count, latency = metrics.request_metrics(notes.model, notes.version, notes.method, status)
-        count.inc()
-        latency.observe(seconds)
+        metrics.note(count, 1)
+        metrics.note(latency, seconds)
         if access_log is not None:
             model, version = notes.model, notes.version
             access_log.add(Access(time.time(), method, path, model, version, status, seconds * 1000, notes.request_id))
 
     def note_refusal(method: str, path: str, sent_id: str, status: int) -> str:
         """Record an answer that the server gives without the app, and return the id that it shall carry."""
-        notes = Trace(time.perf_counter(), _request_id(sent_id))
+        notes = Trace(time.perf_counter(), _request_id(sent_id), PATIENT)
         record(notes, method or "-", path or "-", status)
         return notes.request_id
 
     app.extensions["note_refusal"] = note_refusal
+
+
+def _caller(seconds: float) -> Caller:
+    """Whoever sent a request under a worker that does not say."""
+    now = time.monotonic()
+    return Caller(now, now + seconds)
 
 
 def _request_id(sent: str) -> str:
@@ -115,7 +146,7 @@ def _request_id(sent: str) -> str:
     return sent if _SANE_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
-def _preflight() -> Response:
+def _preflight() -> Answer:
     """Upstream's answer to OPTIONS: 200 for a browser's preflight, else 400, both empty."""
     return json_answer(b"", 200 if _ORIGIN.match(request.headers.get("Origin", "")) else 400)
 
@@ -131,14 +162,14 @@ def _as_serving_error(error: Exception) -> ServingError:
     return ServingError("The server failed on this request; its log says why, under the X-Request-Id of this answer")
 
 
-def _error_answer(error: ServingError, upstream_status: bool) -> Response:
+def _error_answer(error: ServingError, upstream_status: bool) -> Answer:
     as_upstream = upstream_status and error.message.startswith(_MALFORMED) and _UPSTREAM_PATH.match(raw_path())
-    response = json_answer(_error_body(error.message), 400 if as_upstream else error.status)
+    answer = json_answer(_error_body(error.message), 400 if as_upstream else error.status)
     if isinstance(error, MethodNotAllowed):
-        response.headers["Allow"] = ", ".join(sorted(error.allowed))
+        answer.headers["Allow"] = ", ".join(sorted(error.allowed))
     if isinstance(error, Unavailable):
-        response.headers["Retry-After"] = "1"
-    return response
+        answer.headers["Retry-After"] = "1"
+    return answer
 
 
 def _error_body(text: str) -> bytes:
@@ -151,28 +182,28 @@ def _error_body(text: str) -> bytes:
     return body
 
 
-def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
+def _allow_origin(answer: Answer, origins: tuple[str, ...]) -> None:
     origin = "*" if "*" in origins else request.headers.get("Origin", "")
     if origin in origins:
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Allow-Methods"] = "POST, GET"
-        response.headers["Access-Control-Allow-Headers"] = "Content-Type"
-        response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+        answer.headers["Access-Control-Allow-Origin"] = origin
+        answer.headers["Access-Control-Allow-Methods"] = "POST, GET"
+        answer.headers["Access-Control-Allow-Headers"] = _ALLOWED
+        answer.headers["Access-Control-Expose-Headers"] = _EXPOSED
     if "*" not in origins:
-        response.vary.add("Origin")
+        answer.vary("Origin")
 
 
-def _compress(response: Response) -> None:
-    """Compress an answer that is worth it for a caller that asked."""
-    accepted = request.environ.get("HTTP_ACCEPT_ENCODING", "").lower()
-    named = [encoding for encoding in _ENCODINGS if encoding in accepted]
-    if response.is_streamed or not named:
+def _compress(answer: Answer, accepted: str) -> None:
+    """Compress an answer that is worth it, for a caller that names an encoding among those that it takes."""
+    named = [encoding for encoding in _ENCODINGS if encoding in accepted.lower()]
+    if not named:
         return
-    body = response.get_data()
-    response.vary.add("Accept-Encoding")
+    answer.vary("Accept-Encoding")
+    if len(answer.body) + sum(map(len, answer.tail)) < COMPRESS_FROM_BYTES:
+        return
     encoding = next((encoding for encoding in named if request.accept_encodings[encoding]), None)
-    if len(body) < COMPRESS_FROM_BYTES or encoding is None:
+    if encoding is None:
         return
     stream = zlib.compressobj(level=1, wbits=_ENCODINGS[encoding])
-    response.set_data(stream.compress(body) + stream.flush())
-    response.headers["Content-Encoding"] = encoding
+    answer.body = stream.compress(answer.join()) + stream.flush()
+    answer.headers["Content-Encoding"] = encoding

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from serving.inference import Inference
@@ -19,11 +20,16 @@ def quick_requests(models: Inference) -> Callable[[str, bytes, int], bool]:
     """A test of a request by its method, its target and the size of its body."""
 
     def is_quick(method: str, target: bytes, body_bytes: int) -> bool:
-        path = target.partition(b"?")[0]
-        match = _PREDICT.fullmatch(path)
-        if match is None:
-            return path in _ALWAYS
-        name = unquote_to_bytes(match[1] or match[2]).decode(errors="replace")
-        return body_bytes <= MAX_BODY_BYTES and models.is_quick(name)
+        model = _model(target)
+        if model is None:
+            return target.partition(b"?")[0] in _ALWAYS
+        return body_bytes <= MAX_BODY_BYTES and models.is_quick(model)
 
     return is_quick
+
+
+@lru_cache(maxsize=1024)
+def _model(target: bytes) -> str | None:
+    """The model that a request is to run, if it is such a request."""
+    match = _PREDICT.fullmatch(target.partition(b"?")[0])
+    return unquote_to_bytes(match[1] or match[2]).decode(errors="replace") if match else None

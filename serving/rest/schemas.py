@@ -7,25 +7,30 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, pre_load
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing
 
 from serving.errors import InvalidArgument
 from serving.models.servable import Signature
 from serving.tensors.decode import decode_columns, decode_rows
 from serving.tensors.echo import echo
 from serving.tensors.examples import decode_examples
+from serving.tensors.reader import Reader, Tensors
 from serving.tensors.spec import Array, TensorSpec
 
 
 def load(schema: Schema, document: Any) -> dict[str, Any]:
     """Validate a JSON document; InvalidArgument with the first message when it does not fit."""
-    if type(document) is not dict:
-        raise InvalidArgument(f"JSON Value: {echo(document)} Is not object")
+    _check_object(document)
     try:
         loaded: dict[str, Any] = schema.load(document)
     except ValidationError as error:
         raise InvalidArgument(_first(error.messages)) from None
     return loaded
+
+
+def _check_object(document: Any) -> None:
+    if type(document) is not dict:
+        raise InvalidArgument(f"JSON Value: {echo(document)} Is not object")
 
 
 def _first(messages: Any) -> str:
@@ -47,13 +52,16 @@ class SignatureName(fields.Field[str]):
         return value
 
 
-class Envelope(Schema):
-    """What every request may say; the rest depends on the signature that it names."""
+_SIGNATURE_NAME = SignatureName()
 
-    class Meta:
-        unknown = EXCLUDE
 
-    signature_name = SignatureName()
+def signature_name(document: Any) -> str:
+    """The name of the signature that a request calls; the rest of what it may say depends on that."""
+    _check_object(document)
+    try:
+        return _SIGNATURE_NAME.deserialize(document.get("signature_name", missing), "signature_name", document)
+    except ValidationError as error:
+        raise InvalidArgument(_first(error.messages)) from None
 
 
 class Rows(fields.Field[dict[str, Array]]):
@@ -64,8 +72,15 @@ class Rows(fields.Field[dict[str, Array]]):
         self._specs = specs
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
-        if value is missing:
-            return missing
+        if (value is missing) is ("inputs" not in data):
+            raise ValidationError(
+                "Missing 'inputs' or 'instances' key"
+                if value is missing
+                else f"JSON Value: {echo(data)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
+                "keys to exist "
+            )
+        if value is missing or type(value) is Tensors:
+            return value
         if not isinstance(value, list):
             raise ValidationError(f"JSON Value: {echo(data)} Expecting 'instances' to be an list/array")
         if not value:
@@ -81,38 +96,38 @@ class Columns(fields.Field[dict[str, Array]]):
         self._specs = specs
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
-        return missing if value is missing else decode_columns(value, self._specs)
+        if value is missing or "instances" in data:
+            return missing
+        return value if type(value) is Tensors else decode_columns(value, self._specs)
 
 
 class Predict(Schema):
-    """The tensors of a predict request, in one of the two formats, whose fields know the signature."""
+    """The tensors of a predict request, in one of the two formats, whose fields know the signature.
+
+    That there is just one of them is checked by the first, for a hook to do so would take longer than both.
+    """
 
     class Meta:
         unknown = EXCLUDE
 
-    @pre_load
-    def _check_format(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        if "instances" not in data and "inputs" not in data:
-            raise ValidationError("Missing 'inputs' or 'instances' key")
-        if "instances" in data and "inputs" in data:
-            raise ValidationError(
-                f"JSON Value: {echo(data)} Not formatted correctly expecting only one of 'inputs' or 'instances' keys "
-                "to exist "
-            )
-        return data
+
+class PredictForm:
+    """How predict requests to one signature are read: fast where a body is usual, and the schema of their documents."""
+
+    def __init__(self, specs: Mapping[str, TensorSpec]) -> None:
+        self.reader = Reader(specs)
+        self.schema: Schema = Predict.from_dict({"instances": Rows(specs), "inputs": Columns(specs)})()
 
 
-_predict_schemas: WeakKeyDictionary[Signature, Schema] = WeakKeyDictionary()
+_predict_forms: WeakKeyDictionary[Signature, PredictForm] = WeakKeyDictionary()
 
 
-def predict_schema(signature: Signature) -> Schema:
-    """The schema of predict requests to a signature, made once and kept as long as the signature is."""
-    schema = _predict_schemas.get(signature)
-    if schema is None:
-        specs = signature.inputs
-        schema = Predict.from_dict({"instances": Rows(specs), "inputs": Columns(specs)})()
-        _predict_schemas[signature] = schema
-    return schema
+def predict_form(signature: Signature) -> PredictForm:
+    """The form of predict requests to a signature, made once and kept as long as the signature is."""
+    form = _predict_forms.get(signature)
+    if form is None:
+        form = _predict_forms[signature] = PredictForm(signature.inputs)
+    return form
 
 
 class Context(fields.Field[Any]):

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import orjson
-from flask import Blueprint, Response
+from flask import Blueprint
 
 from serving import metrics
 from serving.inference import Inference
-from serving.rest.http import json_answer
+from serving.rest.application import Answer, json_answer
 
 
 def blueprint(models: Inference, metrics_directory: Path | None) -> Blueprint:
@@ -15,18 +15,18 @@ def blueprint(models: Inference, metrics_directory: Path | None) -> Blueprint:
     site = Blueprint("site", __name__)
 
     @site.get("/healthz")
-    def health() -> Response:
+    def health() -> Answer:
         return json_answer(b'{"status":"ok"}')
 
     @site.get("/readyz")
-    def readiness() -> Response:
+    def readiness() -> Answer:
         unready = models.unready()
         body = {"status": "not ready", "models": unready} if unready else {"status": "ready"}
         return json_answer(orjson.dumps(body), 503 if unready else 200)
 
     @site.get("/metrics")
     @site.get("/monitoring/prometheus/metrics")
-    def prometheus() -> Response:
-        return Response(metrics.render(metrics_directory), content_type=metrics.CONTENT_TYPE)
+    def prometheus() -> Answer:
+        return Answer(metrics.render(metrics_directory), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     return site

@@ -9,34 +9,38 @@ The path is matched as it was sent, since NAME and L are percent-decoded only af
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter, Rule
 
 from serving import inference
-from serving.errors import InvalidArgument, MethodNotAllowed, NotFound
+from serving.errors import InvalidArgument, MethodNotAllowed, NotFound, ServingError
 from serving.inference import Inference, ModelChoice
 from serving.models.lifecycle import Handle, VersionStatus
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
+from serving.rest.application import Answer, json_answer
 from serving.rest.body import read_body
-from serving.rest.http import json_answer, malformed, raw_path, trace
+from serving.rest.http import heed_deadline, malformed, raw_path, trace
+from serving.rest.predict import check_envelope, read_predict
 from serving.settings import Settings
 from serving.tensors import encode
 from serving.tensors.examples import decode_examples
 from serving.tensors.parse import parse
-from serving.tensors.skim import Skimmed, skim
 
 _NAME = r"/(?P<name>[^/:]+)"
 _CHOICE = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _RUN = re.compile(rf"(?i)/v1/models{_NAME}{_CHOICE}:(?P<verb>(?-i:predict|classify|regress))")
 _LOOK = re.compile(rf"(?i)/v1/models(?:{_NAME})?{_CHOICE}(?P<metadata>/metadata)?")
+MAX_PATHS = 1024
+"""How many paths are remembered with what they mean."""
+
 _MAX_VERSION = 2**63 - 1
-_ENVELOPE = schemas.Envelope()
 _EXAMPLES = schemas.Examples()
 
 
@@ -53,7 +57,7 @@ def blueprint(models: Inference, settings: Settings) -> Blueprint:
     protocol = _Protocol(models, settings)
 
     @api.endpoint("v1.dispatch")
-    def dispatch(path: str) -> Response:
+    def dispatch(path: str) -> Answer:
         return protocol.answer()
 
     @api.record_once
@@ -70,79 +74,82 @@ class _Protocol:
         self._models = models
         self._settings = settings
         self._look_methods = ("GET",) if settings.upstream_status else ("GET", "HEAD")
-        self._verbs: dict[str, Callable[[ModelChoice, bytes], Response]] = {
+        self._verbs: dict[str, Callable[[ModelChoice, bytes], Answer]] = {
             "predict": self._predict,
             "classify": self._classify,
             "regress": self._regress,
         }
 
-    def answer(self) -> Response:
+    def answer(self) -> Answer:
         """Answer the request in hand."""
-        path = raw_path()
-        if match := _RUN.fullmatch(path):
+        path = raw_path(request.environ)
+        if run := _understand_run(path):
             _check_method("POST")
-            return self._run(match["verb"], _choice(match))
+            return self._run(*run)
         if match := _LOOK.fullmatch(path):
             _check_method(*self._look_methods)
             return self._look(match)
         raise NotFound(malformed())
 
-    def _run(self, verb: str, choice: ModelChoice) -> Response:
+    def _run(self, verb: str, choice: ModelChoice) -> Answer:
         trace().method = verb
+        heed_deadline()
         limits = self._settings
         body = read_body(request.environ, limits.max_body_bytes, limits.max_decompressed_bytes)
         return self._verbs[verb](choice, body)
 
-    def _look(self, match: re.Match[str]) -> Response:
+    def _look(self, match: re.Match[str]) -> Answer:
         if match["name"] is None:
             return self._list(match)
         choice = _choice(match)
         return self._metadata(choice) if match["metadata"] else self._status(choice)
 
-    def _predict(self, choice: ModelChoice, body: bytes) -> Response:
-        skimmed = skim(body)
-        document = parse(body) if skimmed is None else skimmed.envelope
-        signature_name = schemas.load(_ENVELOPE, document)["signature_name"]
-        with self._borrow(choice) as handle:
-            signature = _predict_signature(handle, signature_name)
-            read = None if skimmed is None else _skimmed_tensors(signature, skimmed)
-            if read is None:
-                read = _tensors(signature, signature_name, document if skimmed is None else parse(body))
-            rows, inputs = read
-            outputs = self._models.run(handle, signature, inputs)
-        write = encode.encode_rows if rows else encode.encode_columns
+    def _predict(self, choice: ModelChoice, body: bytes) -> Answer:
+        with self._borrow_for(choice, body) as handle:
+            asked = read_predict(handle.servable.signatures, body)
+            outputs = self._models.run(handle, asked.signature, asked.inputs, trace().caller)
+        write = encode.encode_rows if asked.in_rows else encode.encode_columns
         return _versioned(write(outputs, self._settings.non_finite), handle.version)
 
-    def _classify(self, choice: ModelChoice, body: bytes) -> Response:
+    def _classify(self, choice: ModelChoice, body: bytes) -> Answer:
         signature_name, examples = _examples(parse(body))
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_classify)
-            classes, scores = self._models.classify(handle, signature, examples)
+            classes, scores = self._models.classify(handle, signature, examples, trace().caller)
         return _versioned(encode.encode_classes(classes, scores, self._settings.non_finite), handle.version)
 
-    def _regress(self, choice: ModelChoice, body: bytes) -> Response:
+    def _regress(self, choice: ModelChoice, body: bytes) -> Answer:
         signature_name, examples = _examples(parse(body))
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_regress)
-            values = self._models.regress(handle, signature, examples)
+            values = self._models.regress(handle, signature, examples, trace().caller)
         return _versioned(encode.encode_regressions(values, self._settings.non_finite), handle.version)
 
-    def _metadata(self, choice: ModelChoice) -> Response:
+    def _metadata(self, choice: ModelChoice) -> Answer:
         with self._borrow(choice) as handle:
             return _versioned(orjson.dumps(_metadata(handle)), handle.version)
 
-    def _status(self, choice: ModelChoice) -> Response:
+    def _status(self, choice: ModelChoice) -> Answer:
         statuses = self._models.statuses(choice)
         return json_answer(orjson.dumps({"model_version_status": [_status(status) for status in statuses]}))
 
-    def _list(self, match: re.Match[str]) -> Response:
+    def _list(self, match: re.Match[str]) -> Answer:
         if self._settings.upstream_status or any(match.groups()):
             raise InvalidArgument("Missing model name in request.")
         models = [
             {"name": name, "model_version_status": [_status(status) for status in statuses], "version_labels": labels}
-            for name, (statuses, labels) in self._models.models().items()
+            | {"batching": batching}
+            for name, (statuses, labels, batching) in self._models.models().items()
         ]
         return json_answer(orjson.dumps({"models": models}))
+
+    def _borrow_for(self, choice: ModelChoice, body: bytes) -> Handle:
+        """Borrow a version before its request is read; of an error in both, that of the request is told."""
+        try:
+            return self._borrow(choice)
+        except ServingError:
+            check_envelope(body)
+            raise
 
     def _borrow(self, choice: ModelChoice) -> Handle:
         """Borrow a version, and note it for the log and the metrics: only models that exist get a line there."""
@@ -157,6 +164,13 @@ def _check_method(*allowed: str) -> None:
         raise MethodNotAllowed(malformed(), allowed)
 
 
+@lru_cache(MAX_PATHS)
+def _understand_run(path: str) -> tuple[str, ModelChoice] | None:
+    """The verb and the model that a path names; None for a path of another kind."""
+    match = _RUN.fullmatch(path)
+    return (match["verb"], _choice(match)) if match else None
+
+
 def _choice(match: re.Match[str]) -> ModelChoice:
     version = None if match["version"] is None else int(match["version"])
     if version is not None and version > _MAX_VERSION:
@@ -164,32 +178,8 @@ def _choice(match: re.Match[str]) -> ModelChoice:
     return ModelChoice(unquote(match["name"]), version, None if match["label"] is None else unquote(match["label"]))
 
 
-def _predict_signature(handle: Handle, name: str) -> Signature:
-    signature = inference.find_signature(handle, name)
-    if signature is None:
-        raise InvalidArgument(f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def')
-    return signature
-
-
-def _tensors(signature: Signature, asked_for: str, document: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-    """Whether a predict request is in row format, and its tensors. `"inputs": {}` calls a signature without inputs."""
-    if not signature.inputs and document.get("inputs") != {}:
-        raise InvalidArgument(f"Failed to get input map for signature: {asked_for or 'DEFAULT'}")
-    read = schemas.load(schemas.predict_schema(signature), document)
-    return ("instances" in read, next(iter(read.values())))
-
-
-def _skimmed_tensors(signature: Signature, skimmed: Skimmed) -> tuple[bool, dict[str, Any]] | None:
-    """The same for a body that was skimmed; None where it has to be parsed after all."""
-    if len(signature.inputs) != 1:
-        return None
-    ((name, spec),) = signature.inputs.items()
-    array = None if spec.dtype is None else skimmed.tensor(spec.dtype)
-    return None if array is None else (skimmed.key == "instances", {name: array})
-
-
 def _examples(document: Any) -> tuple[str, list[Any]]:
-    signature_name = schemas.load(_ENVELOPE, document)["signature_name"]
+    signature_name = schemas.signature_name(document)
     envelope = schemas.load(_EXAMPLES, document)
     return signature_name, decode_examples(envelope["examples"], envelope["context"])
 
@@ -202,10 +192,10 @@ def _example_signature(handle: Handle, name: str, check: Callable[[Signature], N
     return signature
 
 
-def _versioned(body: bytes, version: int) -> Response:
-    response = json_answer(body)
-    response.headers["X-Model-Version"] = str(version)
-    return response
+def _versioned(body: bytes, version: int) -> Answer:
+    answer = json_answer(body)
+    answer.headers["X-Model-Version"] = str(version)
+    return answer
 
 
 def _metadata(handle: Handle) -> dict[str, Any]:

@@ -1,69 +1,25 @@
 """Requests that meet at a model run together."""
 
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from serving.errors import DeadlineExceeded, InvalidArgument, ServingError, Unavailable
-from serving.models.batching import Batcher, BatchLimits, batch_key, merge, row_count, split
-from serving.models.trial import Profile
+from serving.caller import Caller
+from serving.errors import Cancelled, DeadlineExceeded, InvalidArgument, ServingError, Unavailable
+from serving.models.batching import Batcher
+from serving.models.limits import BatchLimits, Plan
 from serving.tensors.spec import Array
+from tests.fakes import FakeClock
 from tests.server import wait_for
-
-PROFILES = {"double": Profile("", quick=False), "other": Profile("it is not pure", quick=False)}
 
 
 def floats(*values: float) -> dict[str, Array]:
     return {"x": np.array(values, np.float32)}
-
-
-class TestMergeAndSplit:
-    def test_parts_come_back_as_they_went_in(self) -> None:
-        parts = [floats(1, 2), floats(3), floats(4, 5, 6)]
-        merged = merge(parts)
-        assert merged["x"].tolist() == [1, 2, 3, 4, 5, 6]
-        parted = split(merged, [2, 1, 3])
-        assert parted is not None
-        assert [part["x"].tolist() for part in parted] == [[1, 2], [3], [4, 5, 6]]
-
-    @pytest.mark.parametrize("output", [np.zeros(5), np.zeros(7), np.float32(1)])
-    def test_outputs_that_are_not_row_by_row_cannot_be_parted(self, output: Any) -> None:
-        assert split({"x": np.zeros(6), "y": output}, [2, 1, 3]) is None
-
-    def test_strings_are_joined_too(self) -> None:
-        first, second = np.array([b"a"], object), np.array([b"b\0"], object)
-        assert merge([{"s": first}, {"s": second}])["s"].tolist() == [b"a", b"b\0"]
-
-    @pytest.mark.parametrize(
-        ("inputs", "rows"),
-        [
-            ({"a": np.zeros((3, 2)), "b": np.zeros(3)}, 3),
-            ({"a": np.zeros((3, 2)), "b": np.zeros(2)}, None),
-            ({"a": np.zeros((3, 2)), "b": np.float32(1)}, None),
-            ({"a": np.zeros((0, 2))}, 0),
-            ({}, None),
-        ],
-    )
-    def test_rows_are_counted_only_where_all_inputs_agree(self, inputs: Any, rows: int | None) -> None:
-        assert row_count(inputs) == rows
-
-    @pytest.mark.parametrize(
-        ("other", "joins"),
-        [
-            ({"x": np.zeros((5, 2), np.float32)}, True),
-            ({"x": np.zeros((1, 3), np.float32)}, False),
-            ({"x": np.zeros((1, 2), np.float64)}, False),
-            ({"x": np.zeros((1, 2, 1), np.float32)}, False),
-            ({"y": np.zeros((1, 2), np.float32)}, False),
-        ],
-    )
-    def test_only_equal_shapes_behind_the_rows_and_dtypes_join(self, other: Mapping[str, Array], joins: bool) -> None:
-        one = batch_key("s", {"x": np.zeros((1, 2), np.float32)})
-        assert (one == batch_key("s", other)) is joins
-        assert one != batch_key("t", {"x": np.zeros((1, 2), np.float32)})
 
 
 class Doubling:
@@ -78,15 +34,25 @@ class Doubling:
         self.go_on.set()
         self.drops_negatives = False
         self.out_of_time = False
+        self.turns = 0
+        """How many runs go on before the next one is held up again; 0 for all."""
+        self.after_run: Callable[[], None] = lambda: None
+        self.on_failure: Callable[[], None] = lambda: None
 
     def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         self.batches.append(inputs["x"].tolist())
         assert self.go_on.wait(30)
+        if self.turns:
+            self.turns -= 1
+            if not self.turns:
+                self.go_on.clear()
+        self.after_run()
         if self.out_of_time:
             raise DeadlineExceeded("too long")
         if self.drops_negatives:
             return {"y": inputs["x"][inputs["x"] >= 0] * 2}
         if (inputs["x"] < 0).any():
+            self.on_failure()
             raise InvalidArgument("negative")
         return {"y": inputs["x"] * 2}
 
@@ -94,7 +60,7 @@ class Doubling:
         self.batches.append([])
 
 
-class Caller(threading.Thread):
+class Client(threading.Thread):
     """A request in a thread of its own."""
 
     def __init__(self, run: Callable[[], dict[str, Array]]) -> None:
@@ -116,14 +82,18 @@ def model() -> Doubling:
     return Doubling()
 
 
-def meet(model: Doubling, batcher: Batcher, *requests: dict[str, Array], signature: str = "double") -> list[Caller]:
+def plans(**limits: Any) -> dict[str, Plan]:
+    return {"double": Plan(BatchLimits(**limits)), "other": Plan(None, "it is not pure")}
+
+
+def meet(model: Doubling, batcher: Batcher, *requests: dict[str, Array], signature: str = "double") -> list[Client]:
     """Let requests arrive, in this order, while the model is busy with one more; then let it go on."""
     model.go_on.clear()
-    first = Caller(lambda: batcher.run(signature, floats(100)))
+    first = Client(lambda: batcher.run(signature, floats(100)))
     wait_for(lambda: model.batches, "the first request runs")
     callers = [first]
     for number, request in enumerate(requests, start=1):
-        callers.append(Caller(lambda request=request: batcher.run(signature, request)))
+        callers.append(Client(lambda request=request: batcher.run(signature, request)))
         wait_for(
             lambda number=number: (
                 batcher.waiting == number or len(model.batches) > number or not callers[-1].is_alive()
@@ -139,7 +109,7 @@ def meet(model: Doubling, batcher: Batcher, *requests: dict[str, Array], signatu
 
 class TestBatcher:
     def batcher(self, model: Doubling, **limits: Any) -> Batcher:
-        return Batcher(model, PROFILES, BatchLimits(**limits), "m")
+        return Batcher(model, plans(**limits), "m")
 
     def test_a_request_to_an_idle_model_runs_alone_at_once(self, model: Doubling) -> None:
         assert self.batcher(model).run("double", floats(1, 2))["y"].tolist() == [2, 4]
@@ -192,38 +162,24 @@ class TestBatcher:
         assert model.batches == [[100], [1, 2]]
 
     def test_a_full_queue_refuses(self, model: Doubling) -> None:
-        callers = meet(model, self.batcher(model, max_waiting=1), floats(1), floats(2))
-        assert [caller.result for caller in callers] == [[200], [2], []]
-        assert isinstance(callers[2].error, Unavailable)
-        assert "The batch scheduling queue to which this task was submitted is full" in callers[2].error.message
+        callers = meet(model, self.batcher(model, max_waiting_rows=3), floats(1), floats(2, 3), floats(4))
+        assert [caller.result for caller in callers] == [[200], [2], [4, 6], []]
+        assert isinstance(callers[3].error, Unavailable)
+        assert "The batch scheduling queue to which this task was submitted is full" in callers[3].error.message
 
-    def test_a_request_out_of_time_gives_up_its_place(self, model: Doubling) -> None:
-        batcher = self.batcher(model, wait_seconds=0.05)
-        model.go_on.clear()
-        first = Caller(lambda: batcher.run("double", floats(100)))
-        wait_for(lambda: model.batches, "the first request runs")
-        with pytest.raises(DeadlineExceeded, match="Timed out waiting for notification"):
-            batcher.run("double", floats(1))
-        model.go_on.set()
-        first.join(30)
-        assert batcher.run("double", floats(2))["y"].tolist() == [4]
-        assert model.batches == [[100], [2]]
+    def test_an_empty_queue_takes_a_request_of_any_size(self, model: Doubling) -> None:
+        callers = meet(model, self.batcher(model, max_waiting_rows=1), floats(1, 2))
+        assert callers[1].result == [2, 4]
 
     def test_signatures_that_cannot_be_joined_run_as_they_are(self, model: Doubling) -> None:
         batcher = self.batcher(model)
         model.go_on.clear()
-        callers = [Caller(lambda: batcher.run("other", floats(1))) for _ in range(3)]
+        callers = [Client(lambda: batcher.run("other", floats(1))) for _ in range(3)]
         wait_for(lambda: len(model.batches) == 3, "all three run at once")
         model.go_on.set()
         for caller in callers:
             caller.join(30)
         assert [caller.result for caller in callers] == [[2]] * 3
-
-    def test_quick_signatures_are_not_joined(self, model: Doubling) -> None:
-        batcher = Batcher(model, {"double": Profile("", quick=True)}, BatchLimits(), "m")
-        callers = meet(model, batcher, floats(1), floats(2))
-        assert sorted(model.batches) == [[1], [2], [100]]
-        assert [caller.result for caller in callers] == [[200], [2], [4]]
 
     def test_every_answer_belongs_to_its_request(self, model: Doubling) -> None:
         batcher = self.batcher(model, max_rows=8)
@@ -243,33 +199,206 @@ class TestBatcher:
             thread.join(60)
         assert wrong == []
 
-    @pytest.mark.parametrize(
-        ("default", "other", "quick"),
-        [(True, True, True), (True, None, True), (True, False, False), (False, True, False), (None, True, False)],
-    )
-    def test_a_model_is_quick_when_no_signature_is_known_to_be_slow(
-        self, model: Doubling, default: bool | None, other: bool | None, quick: bool
-    ) -> None:
-        profiles = {"serving_default": Profile("", default), "other": Profile("", other)}
-        assert Batcher(model, profiles, BatchLimits(), "m").is_quick is quick
-
     def test_a_quick_model_whose_run_takes_long_is_quick_no_more(self, model: Doubling) -> None:
         told: list[str] = []
         looks = iter([0.0, 0.001, 1.0, 2.0])
-        batcher = Batcher(
-            model,
-            {"serving_default": Profile("", True)},
-            BatchLimits(),
-            "m",
-            lambda: told.append("slow"),
-            looks.__next__,
-        )
+        batcher = Batcher(model, {}, "m", True, lambda: told.append("slow"), looks.__next__)
         batcher.run("serving_default", floats(1))
         assert batcher.is_quick
         batcher.run("serving_default", floats(1))
         assert not batcher.is_quick
         assert told == ["slow"]
 
+    def test_it_says_how_each_signature_is_batched(self, model: Doubling) -> None:
+        model.drops_negatives = True
+        batcher = self.batcher(model, max_rows=3, delay_seconds=0.002)
+        assert batcher.batching["other"] == {"batched": False, "reason": "it is not pure"}
+        says = batcher.batching["double"]
+        assert (says["batched"], says["max_rows"], says["delay_ms"]) == (True, 3, 2.0)
+        meet(model, batcher, floats(1), floats(-1))
+        assert batcher.batching["double"] == {"batched": False, "reason": "its answers are not row by row"}
+
     def test_closing_closes_the_model(self, model: Doubling) -> None:
         self.batcher(model).close()
         assert model.batches == [[]]
+
+
+class TestCallersThatGiveUp:
+    def batcher(self, model: Doubling, **limits: Any) -> Batcher:
+        return Batcher(model, plans(**limits), "m")
+
+    def test_who_has_given_up_before_is_not_computed(self, model: Doubling) -> None:
+        batcher = self.batcher(model)
+        for signature in ("double", "other"):
+            with pytest.raises(Cancelled, match="The caller hung up before the request was computed"):
+                batcher.run(signature, floats(1), Caller(gone=True))
+            with pytest.raises(DeadlineExceeded, match="Timed out waiting for notification"):
+                batcher.run(signature, floats(1), Caller(deadline=time.monotonic()))
+        assert model.batches == []
+
+    def test_who_hangs_up_while_waiting_is_not_computed(self, model: Doubling) -> None:
+        callers = [Caller() for _ in range(6)]
+        clients = self.wait_in_line(model, self.batcher(model), callers)
+        for caller in callers[::2]:
+            caller.gone = True
+        self.go_on(model, clients)
+        assert model.batches == [[100], [1, 3, 5]]
+        assert [client.result for client in clients[1:]] == [[], [2], [], [6], [], [10]]
+        assert all(isinstance(client.error, Cancelled) for client in clients[1::2])
+
+    def test_the_turn_of_one_that_hung_up_goes_to_the_next(self, model: Doubling) -> None:
+        callers = [Caller(), Caller()]
+        clients = self.wait_in_line(model, self.batcher(model, max_rows=2), callers)
+        callers[0].gone = callers[1].gone = True
+        self.go_on(model, clients)
+        assert model.batches == [[100]]
+
+    def test_who_is_out_of_time_gives_up_its_place(self, model: Doubling) -> None:
+        batcher = self.batcher(model)
+        clients = self.wait_in_line(model, batcher, [Caller(deadline=time.monotonic() + 0.05)])
+        clients[1].join(30)
+        assert isinstance(clients[1].error, DeadlineExceeded)
+        assert batcher.waiting == 0
+        self.go_on(model, clients)
+        assert batcher.run("double", floats(2))["y"].tolist() == [4]
+        assert model.batches == [[100], [2]]
+
+    def test_who_is_out_of_time_does_not_wait_for_the_batch_that_runs(self, model: Doubling) -> None:
+        batcher = self.batcher(model)
+        hurried = Caller(deadline=time.monotonic() + 2)
+        clients = self.wait_in_line(model, batcher, [Caller(), hurried])
+        model.turns = 1
+        model.go_on.set()
+        wait_for(lambda: model.batches == [[100], [0, 1]], "the batch runs")
+        clients[2].join(30)
+        assert isinstance(clients[2].error, DeadlineExceeded)
+        self.go_on(model, clients)
+        assert clients[1].result == [0]
+
+    def test_those_that_gave_up_make_room_in_a_full_queue(self, model: Doubling) -> None:
+        batcher = self.batcher(model, max_waiting_rows=1)
+        callers = [Caller()]
+        clients = self.wait_in_line(model, batcher, callers)
+        callers[0].gone = True
+        clients.append(Client(lambda: batcher.run("double", floats(7))))
+        clients[1].join(30)
+        self.go_on(model, clients)
+        assert [client.result for client in clients] == [[200], [], [14]]
+
+    def test_members_of_a_failed_batch_that_gave_up_are_not_run_alone(self, model: Doubling) -> None:
+        callers = [Caller(), Caller(), Caller()]
+        model.on_failure = lambda: setattr(callers[2], "gone", True)
+        clients = self.wait_in_line(model, self.batcher(model), callers, values=(1, -1, 3))
+        self.go_on(model, clients)
+        assert model.batches == [[100], [1, -1, 3], [1], [-1]]
+        assert isinstance(clients[3].error, Cancelled)
+
+    def wait_in_line(
+        self, model: Doubling, batcher: Batcher, callers: list[Caller], values: Sequence[float] = range(10)
+    ) -> list[Client]:
+        """Clients of which the first is computed, until it goes on, while those of the callers wait."""
+        model.go_on.clear()
+        clients = [Client(lambda: batcher.run("double", floats(100)))]
+        wait_for(lambda: model.batches, "the first request runs")
+        for number, caller in enumerate(callers):
+            run = partial(batcher.run, "double", floats(values[number]), caller)
+            clients.append(Client(run))
+            wait_for(lambda number=number: batcher.waiting > number, "the request waits")
+        return clients
+
+    def go_on(self, model: Doubling, clients: list[Client]) -> None:
+        model.go_on.set()
+        for client in clients:
+            client.join(30)
+            assert not client.is_alive()
+
+
+class TestDelay:
+    def test_a_request_to_an_idle_model_waits_until_the_batch_is_full(self, model: Doubling) -> None:
+        batcher = Batcher(model, plans(max_rows=3, delay_seconds=60), "m")
+        clients = [Client(partial(batcher.run, "double", floats(number))) for number in range(3)]
+        for client in clients:
+            client.join(30)
+        assert [sorted(batch) for batch in model.batches] == [[0, 1, 2]]
+        assert [client.result for client in clients] == [[0], [2], [4]]
+
+    def test_it_runs_alone_when_the_delay_is_over(self, model: Doubling) -> None:
+        batcher = Batcher(model, plans(max_rows=3, delay_seconds=0.01), "m")
+        assert batcher.run("double", floats(1))["y"].tolist() == [2]
+
+    def test_nobody_is_waited_for_longer_than_the_caller_has_time(self, model: Doubling) -> None:
+        batcher = Batcher(model, plans(max_rows=3, delay_seconds=60), "m")
+        client = Client(partial(batcher.run, "double", floats(1), Caller(deadline=time.monotonic() + 0.05)))
+        client.join(30)
+        assert isinstance(client.error, DeadlineExceeded)
+        assert model.batches == []
+
+    def test_the_delay_counts_from_the_arrival(self, model: Doubling) -> None:
+        clock = FakeClock()
+        batcher = Batcher(model, plans(max_rows=9, delay_seconds=60), "m", clock=clock)
+        model.go_on.clear()
+        clients = [Client(partial(batcher.run, "double", floats(*range(rows)))) for rows in (1, 8)]
+        wait_for(lambda: model.batches, "the batch is full")
+        clients.append(Client(partial(batcher.run, "double", floats(5))))
+        wait_for(lambda: batcher.waiting, "another request waits for its turn")
+        clock.pass_by(61)
+        model.go_on.set()
+        for client in clients:
+            client.join(30)
+            assert not client.is_alive()
+        assert [len(batch) for batch in model.batches] == [9, 1]
+
+
+class TestPadding:
+    def test_batches_are_padded_to_allowed_sizes(self, model: Doubling) -> None:
+        callers = meet(model, Batcher(model, plans(max_rows=8, allowed_sizes=(4, 8)), "m"), floats(1), floats(2))
+        assert [caller.result for caller in callers] == [[200], [2], [4]]
+        assert model.batches == [[100] * 4, [1, 2, 2, 2]]
+
+    def test_a_failed_batch_is_padded_when_its_members_run_alone(self, model: Doubling) -> None:
+        batcher = Batcher(model, plans(max_rows=8, allowed_sizes=(2, 8)), "m")
+        callers = meet(model, batcher, floats(1), floats(-1), floats(3))
+        assert [caller.result for caller in callers] == [[200], [2], [], [6]]
+        assert model.batches[2:] == [[1, 1], [-1, -1], [3, 3]]
+
+    def test_what_a_model_drops_of_a_padded_request_is_found_without_padding(self, model: Doubling) -> None:
+        model.drops_negatives = True
+        batcher = Batcher(model, plans(max_rows=8, allowed_sizes=(4, 8)), "m")
+        assert batcher.run("double", floats(1, -1))["y"].tolist() == [2]
+        assert model.batches == [[1, -1, -1, -1], [1, -1]]
+
+    def test_different_lengths_run_together_where_that_is_asked_for(self, model: Doubling) -> None:
+        long, short = {"x": np.float32([[1, 2, 3]])}, {"x": np.float32([[4], [5]])}
+        callers = meet(model, Batcher(model, plans(pad_lengths=True), "m"), long, short)
+        assert model.batches[1:] == [[[1, 2, 3], [4, 4, 4], [5, 4, 4]]]
+        assert callers[1].result == [[2, 4, 6]]
+        assert callers[2].result == [[8, 8, 8], [10, 8, 8]]
+
+
+class TestSplitting:
+    def test_a_large_request_runs_in_slices(self, model: Doubling) -> None:
+        batcher = Batcher(model, plans(max_rows=3, splits=True), "m")
+        assert batcher.run("double", floats(*range(8)))["y"].tolist() == list(range(0, 16, 2))
+        assert model.batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+    def test_without_splitting_it_runs_whole(self, model: Doubling) -> None:
+        Batcher(model, plans(max_rows=3), "m").run("double", floats(*range(8)))
+        assert model.batches == [list(range(8))]
+
+    def test_slices_that_do_not_fit_together_are_run_as_the_whole(self, model: Doubling) -> None:
+        model.drops_negatives = True
+        batcher = Batcher(model, plans(max_rows=3, splits=True), "m")
+        assert batcher.run("double", floats(1, -1, 2, 3))["y"].tolist() == [2, 4, 6]
+        assert model.batches[-1] == [1, -1, 2, 3]
+        assert not batcher.batching["double"]["batched"]
+
+    def test_a_slice_that_fails_fails_the_request(self, model: Doubling) -> None:
+        with pytest.raises(InvalidArgument):
+            Batcher(model, plans(max_rows=2, splits=True), "m").run("double", floats(1, 2, 3, -1, 5))
+
+    def test_no_more_slices_are_run_for_one_that_hangs_up(self, model: Doubling) -> None:
+        caller = Caller()
+        model.after_run = lambda: setattr(caller, "gone", len(model.batches) == 2)
+        with pytest.raises(Cancelled):
+            Batcher(model, plans(max_rows=2, splits=True), "m").run("double", floats(*range(9)), caller)
+        assert len(model.batches) == 2

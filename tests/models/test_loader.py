@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from serving.models.batching import Batcher
 from serving.models.lifecycle import LoadError
 from serving.models.loader import Loader
+from serving.models.parameters import MODEL_FILE
 from serving.settings import Settings
 from tests import saved_models
 from tests.saved_models import Shelf
@@ -119,3 +121,47 @@ def test_a_worker_says_what_its_models_run_on(caplog: pytest.LogCaptureFixture) 
     with caplog.at_level("INFO", "serving.models.loader"):
         Loader(Settings(worker_index=1, workers=2), gpus=["A", "B"])
     assert "worker 1 runs models on GPU 1 of 2 (B), TensorFlow threads: " in caplog.text
+
+
+class TestBatching:
+    def load(self, loader: Loader, path: Path, parameters: str | None = None) -> Batcher:
+        saved_models.conv(path / "1")
+        if parameters is not None:
+            (path / MODEL_FILE).write_text(parameters)
+        return loader("conv", 1, path / "1")
+
+    def test_the_log_says_how_each_signature_is_batched(
+        self, tmp_path: Path, loader: Loader, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level("INFO", "serving.models.loader"):
+            self.load(loader, tmp_path, "max_batch_size { value: 16 } batch_timeout_micros { value: 2000 }").close()
+        assert "signature serving_default is batched: max_rows 16, max_waiting_rows 256, delay_ms 2.0" in caplog.text
+
+    def test_a_model_with_parameters_of_its_own_is_batched_even_when_it_is_quick(
+        self, tmp_path: Path, loader: Loader
+    ) -> None:
+        saved_models.mlp(tmp_path / "1")
+        (tmp_path / "1" / MODEL_FILE).write_text("")
+        batcher = loader("mlp", 1, tmp_path / "1")
+        assert batcher.batching["serving_default"]["batched"]
+        assert not batcher.is_quick
+        batcher.close()
+
+    def test_what_is_wrong_with_the_parameters_of_a_model_is_a_load_error(self, tmp_path: Path, loader: Loader) -> None:
+        with pytest.raises(LoadError, match=rf"^{MODEL_FILE}: max_batch_size is 0, expected 1 or more$") as caught:
+            self.load(loader, tmp_path, "max_batch_size { value: 0 }")
+        assert caught.value.code == "INVALID_ARGUMENT"
+
+    def test_the_servers_parameters_hold_for_models_without_their_own(self, tmp_path: Path) -> None:
+        file = tmp_path / "batching.config"
+        file.write_text("max_batch_size { value: 1 }")
+        batcher = self.load(Loader(Settings(batching_parameters_file=file), gpus=[]), tmp_path / "conv")
+        assert batcher.batching["serving_default"]["reason"] == "its batching parameters allow one row only"
+        batcher.close()
+
+    def test_a_latency_that_cannot_be_kept_leaves_a_model_unbatched(self, tmp_path: Path) -> None:
+        loader = Loader(Settings(latency_target_ms=1e-6), gpus=[])
+        batcher = self.load(loader, tmp_path, "max_batch_size { value: 8 }")
+        reason = batcher.batching["serving_default"]["reason"]
+        assert reason == "the latency target leaves no time for more than one row"
+        batcher.close()

@@ -11,9 +11,11 @@ from serving.errors import InvalidArgument
 from serving.models.nature import Nature
 from serving.models.runtime import choose_device, session_config
 from serving.models.servable import Servable, Signature
-from serving.models.trial import QUICK_SECONDS, Profile, try_signature, try_signatures
+from serving.models.speed import MEASURE_SECONDS
+from serving.models.trial import QUICK_SECONDS, Profile, are_quick, try_signature, try_signatures
 from serving.tensors.spec import Array, TensorSpec
 from tests import saved_models
+from tests.fakes import FakeClock
 
 PURE = Nature(impure="", loops=False)
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -39,11 +41,11 @@ def double(inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 @pytest.mark.parametrize("proto", ["DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_BFLOAT16", "DT_INT64", "DT_BOOL"])
 def test_rows_that_do_not_know_of_each_other_may_run_together(proto: str) -> None:
-    assert trial(lambda inputs: {"y": inputs["x"]}, its=signature(proto=proto)).batchable
+    assert not trial(lambda inputs: {"y": inputs["x"]}, its=signature(proto=proto)).obstacle
 
 
 def test_strings_may_run_together_too() -> None:
-    assert trial(lambda inputs: {"y": inputs["x"]}, its=signature((None,), "DT_STRING")).batchable
+    assert not trial(lambda inputs: {"y": inputs["x"]}, its=signature((None,), "DT_STRING")).obstacle
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_rows_that_depend_on_each_other_run_alone(run: Run, obstacle: str) -> No
 
 
 def test_rounding_makes_no_difference() -> None:
-    assert trial(lambda inputs: {"y": inputs["x"] * (1 + 1e-7 * len(inputs["x"]))}).batchable
+    assert not trial(lambda inputs: {"y": inputs["x"] * (1 + 1e-7 * len(inputs["x"]))}).obstacle
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_a_signature_that_refuses_made_up_rows_runs_alone() -> None:
     def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
         raise InvalidArgument("no such word")
 
-    assert trial(run) == Profile("a trial with made-up rows failed: no such word", quick=None)
+    assert trial(run) == Profile("a trial with made-up rows failed: no such word", quick=None, unproven=True)
 
 
 @pytest.mark.parametrize(("seconds", "quick"), [(QUICK_SECONDS / 2, True), (QUICK_SECONDS * 2, False)])
@@ -114,16 +116,73 @@ def test_what_a_small_request_can_make_large_is_not_quick(shape: tuple[int | Non
     assert trial(double, seconds=0, its=its).quick is False
 
 
+@pytest.mark.parametrize(
+    ("default", "other", "quick"),
+    [(True, True, True), (True, None, True), (True, False, False), (False, True, False), (None, True, False)],
+)
+def test_a_model_is_quick_when_no_signature_is_known_to_be_slow(
+    default: bool | None, other: bool | None, quick: bool
+) -> None:
+    assert are_quick({"serving_default": Profile("", default), "other": Profile("", other)}) is quick
+
+
 def test_texts_that_are_padded_to_the_longest_run_alone() -> None:
     def pad(inputs: Mapping[str, Array]) -> dict[str, Array]:
         width = max(map(len, inputs["x"]))
         return {"y": np.array([[len(text) / width] for text in inputs["x"]])}
 
-    assert not trial(pad, its=signature((None,), "DT_STRING")).batchable
+    assert trial(pad, its=signature((None,), "DT_STRING")).obstacle
 
 
 def test_what_may_loop_is_not_quick() -> None:
     assert trial(double, Nature("", loops=True), seconds=0).quick is False
+
+
+class TestMeasuring:
+    """Runs that take as many seconds as `seconds_of` says of their rows, on a clock of their own."""
+
+    def measure(
+        self, seconds_of: Callable[[int], float], sizes: tuple[int, ...] = (), ends: float = 1e9
+    ) -> tuple[dict[int, float], list[int]]:
+        clock, runs = FakeClock(), list[int]()
+
+        def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+            runs.append(len(inputs["x"]))
+            clock.pass_by(seconds_of(len(inputs["x"])))
+            return double(inputs)
+
+        profile = try_signature(signature(), PURE, lambda: run, clock, sizes, ends)
+        return dict(profile.seconds), runs
+
+    def test_larger_batches_are_measured_until_they_are_no_faster_a_row(self) -> None:
+        seconds, _ = self.measure(lambda rows: 0.001 * max(1, rows / 4))
+        assert seconds == pytest.approx({1: 0.001, 2: 0.001, 4: 0.001, 8: 0.002, 16: 0.004})
+
+    def test_sizes_that_are_asked_for_are_all_measured_which_warms_them_up(self) -> None:
+        seconds, runs = self.measure(lambda rows: 0.001 * rows, sizes=(1, 5, 10))
+        assert list(seconds) == [1, 5, 10]
+        assert runs.count(10) > 1
+
+    def test_what_would_take_too_long_is_not_measured(self) -> None:
+        seconds, runs = self.measure(lambda rows: 0.05 + 0.01 * rows)
+        assert max(seconds) < 16
+        assert sum(0.05 + 0.01 * rows for rows in runs[-3 * len(seconds) :]) < MEASURE_SECONDS
+
+    def test_nothing_is_measured_when_the_time_is_up(self) -> None:
+        seconds, _ = self.measure(lambda rows: 0.01, ends=0.01)
+        assert seconds == {}
+
+    def test_a_size_that_fails_ends_it(self) -> None:
+        def seconds_of(rows: int) -> float:
+            if rows > 8:
+                raise InvalidArgument("out of memory")
+            return 0.001
+
+        assert list(self.measure(seconds_of)[0]) == [1, 2, 4, 8]
+
+    def test_a_quick_signature_is_measured_only_when_asked_for(self) -> None:
+        assert self.measure(lambda rows: 0.0001)[0] == {}
+        assert list(self.measure(lambda rows: 0.0001, sizes=(2,))[0]) == [2]
 
 
 class TestOfSavedModels:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
+from serving.caller import CALLER, Caller
 from tests.rest.api import error, serve
 from tests.rest.protocols import PROTOCOLS, V1
 
@@ -123,6 +125,15 @@ def test_a_run_without_end_is_stopped_in_time(models: Path, protocol: V1) -> Non
     with serve(model_dir=models / "endless", request_timeout_seconds=0.5) as client:
         assert "Timed out" in error(protocol.run(client, "model", {"x": np.ones(1, np.float32)}), 504)
         assert protocol.outputs(protocol.run(client, "model", {"x": -np.ones(1, np.float32)})) == {"y": [-1.0]}
+
+
+def test_a_request_that_nobody_waits_for_is_not_looked_at(client: FlaskClient, protocol: V1) -> None:
+    path, gone = protocol.path("half_plus_two"), {CALLER: Caller(gone=True)}
+    assert "hung up" in error(client.post(path, data="not even JSON", environ_overrides=gone), 499)
+    late = {CALLER: Caller(arrived=time.monotonic() - 2)}
+    headers = {"X-Request-Timeout-Ms": "1500"}
+    assert "Timed out" in error(client.post(path, data="?", headers=headers, environ_overrides=late), 504)
+    assert "milliseconds" in error(client.post(path, headers={"X-Request-Timeout-Ms": "soon"}))
 
 
 def test_a_compressed_body_is_read(client: FlaskClient, protocol: V1) -> None:

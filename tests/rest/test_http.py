@@ -4,23 +4,25 @@ import gzip
 import io
 import json
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse, create_environ
 from werkzeug.wrappers import Request
 
 from app import create_app
 from serving import metrics
+from serving.caller import CALLER, Caller
 from serving.inference import Inference
 from serving.logs import AccessLog
 from serving.models.loader import Loader
 from serving.rest import http
+from serving.rest.application import Application
 from serving.settings import Settings
 from tests.rest.api import error, result, serve
 
@@ -277,6 +279,7 @@ def test_a_small_answer_is_not_compressed(client: FlaskClient) -> None:
 
 PAGE = {"Origin": "https://app.example"}
 CORS = ["Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers"]
+ALLOWED = "Content-Type, Inference-Header-Content-Length"
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +309,7 @@ def test_every_page_may_where_all_may(open_to_all: FlaskClient, headers: dict[st
     for path, status in ((PREDICT, 200), ("/v1/models/nobody:predict", 404), ("/v1/nothing", 404)):
         response = open_to_all.post(path, data=ROW, headers=headers)
         assert response.status_code == status
-        assert cors(response) == ["*", "POST, GET", "Content-Type"]
+        assert cors(response) == ["*", "POST, GET", ALLOWED]
 
 
 def test_a_page_that_may_call_may_read_what_the_headers_say(open_to_all: FlaskClient) -> None:
@@ -317,7 +320,7 @@ def test_a_page_that_may_call_may_read_what_the_headers_say(open_to_all: FlaskCl
 @pytest.mark.parametrize("origin", ["https://app.example", "http://localhost:8080"])
 def test_a_listed_page_may_and_the_answer_is_for_it_alone(open_to_some: FlaskClient, origin: str) -> None:
     response = open_to_some.post(PREDICT, data=ROW, headers={"Origin": origin})
-    assert cors(response) == [origin, "POST, GET", "Content-Type"]
+    assert cors(response) == [origin, "POST, GET", ALLOWED]
     assert "Origin" in response.headers["Vary"]
 
 
@@ -336,7 +339,7 @@ def test_a_preflight_is_answered_without_a_body(open_to_all: FlaskClient, path: 
     response = open_to_all.options(path, headers=headers)
     assert response.status_code == 200
     assert response.data == b""
-    assert cors(response) == ["*", "POST, GET", "Content-Type"]
+    assert cors(response) == ["*", "POST, GET", ALLOWED]
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": "null"}])
@@ -393,19 +396,15 @@ def test_a_name_that_is_too_long_is_cut_in_the_error(client: FlaskClient) -> Non
     assert len(response.data) <= 4096
 
 
-def test_a_websocket_is_the_clients_mistake(limited: FlaskClient) -> None:
-    upgrade = {"HTTP_UPGRADE": "websocket", "HTTP_CONNECTION": "Upgrade"}
-    assert error(limited.get("/healthz", environ_overrides=upgrade), 400)
-
-
 def test_a_refusal_of_the_server_is_logged_and_counted_and_gets_an_id() -> None:
     count, _ = metrics.request_metrics("", "", "", 408)
-    before, lines, app = value_of(count), list[str](), Flask("refusing")
+    before, lines, app = value_of(count), list[str](), Application("refusing")
     access_log = AccessLog("text", lines.append)
     http.attach(app, Settings(), access_log)
     assert app.extensions["note_refusal"]("POST", "/v1/p", "abc-1", 408) == "abc-1"
     assert len(app.extensions["note_refusal"]("", "", "not sane", 408)) == 32
     access_log.close()
+    metrics.count_noted()
     assert value_of(count) == before + 2
     log = "".join(lines)
     assert " 408 POST /v1/p " in log
@@ -465,3 +464,42 @@ def test_a_request_before_the_models_are_there_may_be_sent_again(
     finally:
         go_on.set()
         app.extensions["services"].close()
+
+
+# Deadlines.
+
+
+@pytest.mark.parametrize("milliseconds", ["1000", "1", "86400000"])
+def test_a_caller_may_ask_for_less_time(client: FlaskClient, milliseconds: str) -> None:
+    assert client.get("/healthz", headers={"X-Request-Timeout-Ms": milliseconds}).status_code == 200
+
+
+def test_the_time_that_a_caller_allows_counts_from_the_arrival(half_plus_two: Path) -> None:
+    with serve(model_dir=half_plus_two) as client:
+        for waited, status in ((0.0, 200), (2.0, 504)):
+            arrived = time.monotonic() - waited
+            caller = Caller(arrived, arrived + 30)
+            headers = {"X-Request-Timeout-Ms": "1500"}
+            response = client.post(PREDICT, data=ROW, headers=headers, environ_overrides={CALLER: caller})
+            assert response.status_code == status
+        assert error(response, 504).startswith("Timed out waiting for notification")
+
+
+def test_a_caller_cannot_ask_for_more_time_than_the_server_allows(client: FlaskClient) -> None:
+    headers = {"X-Request-Timeout-Ms": "60000"}
+    late = Caller(time.monotonic() - 31, time.monotonic() - 1)
+    path = "/v1/models/half_plus_two:predict"
+    assert error(client.post(path, data=ROW, headers=headers, environ_overrides={CALLER: late}), 504)
+
+
+def test_a_request_whose_caller_hung_up_is_not_looked_at(client: FlaskClient) -> None:
+    gone = {CALLER: Caller(gone=True)}
+    response = client.post("/v1/models/half_plus_two:predict", data="not even JSON", environ_overrides=gone)
+    assert error(response, 499) == "The caller hung up before the request was computed"
+
+
+@pytest.mark.parametrize("sent", ["", "0", "-1", "1.5", "1e3", "soon", "86400001", "9" * 30, " 5", "\u0665"])
+def test_a_time_that_is_none_says_what_to_give(client: FlaskClient, sent: str) -> None:
+    path = "/v1/models/half_plus_two:predict"
+    response = client.post(path, data=ROW, environ_overrides={"HTTP_X_REQUEST_TIMEOUT_MS": sent})
+    assert "give a whole number of milliseconds from 1 to 86400000" in error(response)

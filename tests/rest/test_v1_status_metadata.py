@@ -1,6 +1,7 @@
 """Status and metadata over HTTP, and the list of models."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +109,42 @@ def test_metadata_is_that_of_the_version_asked_for(client: FlaskClient, path: st
 def test_the_list_names_each_model_with_its_versions_and_labels(client: FlaskClient) -> None:
     models = {model["name"]: model for model in result(client.get("/v1/models"))["models"]}
     assert list(models) == sorted(models)
+    for model in models.values():
+        del model["batching"]
     assert models["half_plus_two"] == {"name": "half_plus_two", "version_labels": {}, **available(1)}
     assert models["times"] == {
         "name": "times",
         "version_labels": {"stable": 7, "new!#$%&'()*+,/:;=?@[]": 12},
         **available(12, 7),
     }
+
+
+def test_the_list_says_how_the_signatures_of_each_version_are_batched_or_why_not(
+    half_plus_two: Path, tmp_path: Path
+) -> None:
+    for version, parameters in (("1", "max_batch_size { value: 4 }"), ("2", "max_batch_size { value: 1 }")):
+        shutil.copytree(half_plus_two / "1", tmp_path / version)
+        (tmp_path / version / "batching_params.pbtxt").write_text(parameters)
+    policy = "model_version_policy { all {} }"
+    config = tmp_path / "models.config"
+    config.write_text(f'model_config_list {{ config {{ name: "half" base_path: "{tmp_path}" {policy} }} }}')
+    with serve(model_config_file=config) as client:
+        (model,) = result(client.get("/v1/models"))["models"]
+        metadata = result(client.get("/v1/models/half/metadata"))
+    batching = {version: its["serving_default"] for version, its in model["batching"].items()}
+    assert batching == {
+        "1": {
+            "batched": True,
+            "max_rows": 4,
+            "max_waiting_rows": 64,
+            "delay_ms": 0.0,
+            "allowed_sizes": [],
+            "pad_lengths": False,
+            "splits": False,
+        },
+        "2": {"batched": False, "reason": "its batching parameters allow one row only"},
+    }
+    assert metadata.keys() == {"model_spec", "metadata"}  # clients parse it strictly
 
 
 def test_every_model_of_the_list_has_metadata(client: FlaskClient) -> None:

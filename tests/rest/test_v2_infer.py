@@ -1,11 +1,14 @@
 """Inference over the Open Inference Protocol, in JSON: envelopes, outputs, parameters, classification."""
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from serving.caller import CALLER, Caller
 from tests import saved_models
 from tests.rest.api import error, result, serve
 from tests.rest.v2 import half, infer, tensor
@@ -207,21 +210,21 @@ def test_strings_have_no_classes(client: FlaskClient) -> None:
 # Time-outs.
 
 
-def test_a_caller_may_wait_for_less_time_than_the_server_allows(models: Path) -> None:
-    with serve(model_dir=models / "endless", request_timeout_seconds=3.0) as client:
-        endless = {"inputs": [tensor("x", "FP32", [1], [1])], "parameters": {"timeout": 100_000}}
-        said = error(infer(client, "model", endless), 504)
-        assert "0.1 seconds that the request allows" in said
-        ends = {"inputs": [tensor("x", "FP32", [1], [-1])], "parameters": {"timeout": 2_000_000}}
-        assert output(infer(client, "model", ends))["data"] == [-1.0]
-        fails = {"inputs": [tensor("x", "FP32", [1], ["a"])], "parameters": {"timeout": 2_000_000}}
-        error(infer(client, "model", fails))
+def test_the_time_that_a_request_is_worth_counts_from_its_arrival(client: FlaskClient) -> None:
+    for waited, microseconds, status in ((0.0, 20_000_000, 200), (2.0, 1_500_000, 504), (2.0, 0, 200)):
+        arrived = time.monotonic() - waited
+        late = {CALLER: Caller(arrived, arrived + 30)}
+        sent = json.dumps(half(1, parameters={"timeout": microseconds}))
+        answer = client.post("/v2/models/half_plus_two/infer", data=sent, environ_overrides=late)
+        assert answer.status_code == status
+    said = error(infer(client, "half_plus_two", half(1, parameters={"timeout": 1})), 504)
+    assert said.startswith("Timed out waiting for notification")
 
 
-def test_an_error_of_a_run_with_a_time_out_is_its_own(models: Path) -> None:
-    with serve(model_dir=models / "raises") as client:
-        sent = {"inputs": [tensor("x", "INT32", [1], [100])], "parameters": {"timeout": 10_000_000}}
-        assert "x is too large" in error(infer(client, "model", sent))
+def test_a_request_cannot_ask_for_more_time_than_the_server_allows(client: FlaskClient) -> None:
+    late = {CALLER: Caller(time.monotonic() - 31, time.monotonic() - 1)}
+    sent = json.dumps(half(1, parameters={"timeout": 60_000_000}))
+    assert error(client.post("/v2/models/half_plus_two/infer", data=sent, environ_overrides=late), 504)
 
 
 def test_a_model_with_one_signature_needs_no_name_for_it(tmp_path: Path) -> None:

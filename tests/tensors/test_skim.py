@@ -1,7 +1,10 @@
 """The fast way in, held against the careful one."""
 
 import json
+import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,24 +14,21 @@ from hypothesis import strategies as st
 from serving.errors import ServingError
 from serving.tensors.decode import decode_tensor
 from serving.tensors.parse import parse
-from serving.tensors.skim import FROM_BYTES, skim
+from serving.tensors.skim import can_skim, skim
 from serving.tensors.spec import DTYPES, Array, TensorSpec
 
-PADDING = " " * FROM_BYTES
-NUMERIC = [name for name in DTYPES if name not in ("DT_BOOL", "DT_STRING")]
+NUMERIC = [name for name, dtype in DTYPES.items() if can_skim(dtype)]
 
 
 def skimmed(text: str, dtype: str = "DT_FLOAT") -> Array | None:
-    """What skimming makes of a body, which white space makes large enough."""
-    found = skim((text + PADDING).encode())
-    return None if found is None else found.tensor(DTYPES[dtype])
+    """What skimming makes of a text."""
+    return skim(memoryview(text.encode()), DTYPES[dtype])
 
 
 def careful(text: str, dtype: str) -> Array | None:
     """What the careful way makes of the tensor in it; None for an error."""
     try:
-        document = parse(text.encode())
-        return decode_tensor(document["inputs"], TensorSpec("x", dtype, None))
+        return decode_tensor(parse(text.encode()), TensorSpec("x", dtype, None))
     except ServingError:
         return None
 
@@ -64,7 +64,7 @@ def tensors(draw: st.DrawFn) -> Any:
 @settings(max_examples=1500, deadline=None, derandomize=True, database=None)
 @given(value=tensors(), dtype=st.sampled_from(NUMERIC))
 def test_what_is_skimmed_is_what_the_careful_way_reads(value: Any, dtype: str) -> None:
-    text = json.dumps({"inputs": value})
+    text = json.dumps(value)
     fast = skimmed(text, dtype)
     if fast is not None:
         slow = careful(text, dtype)
@@ -76,42 +76,33 @@ def test_what_is_skimmed_is_what_the_careful_way_reads(value: Any, dtype: str) -
 
 @pytest.mark.parametrize("dtype", NUMERIC)
 def test_plain_numbers_are_skimmed_for_every_numeric_dtype(dtype: str) -> None:
-    array = skimmed('{"instances": [[1, 2], [3, 4], [5, 6]]}', dtype)
+    array = skimmed("[[1, 2], [3, 4], [5, 6]]", dtype)
     assert array is not None
     assert array.dtype == DTYPES[dtype].numpy
     assert array.tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
-def test_a_signature_name_may_stand_on_either_side() -> None:
-    for text in ('{"signature_name": "e1 -x", "inputs": [1]}', '{"inputs": [1], "signature_name": "e1 -x"}'):
-        found = skim((text + PADDING).encode())
-        assert found is not None
-        assert (found.key, found.envelope) == ("inputs", {"signature_name": "e1 -x"})
-
-
 @pytest.mark.parametrize(
     "text",
     [
-        '{"instances": [[1, 2], [3], [4, 5, 6]]}',
-        '{"instances": [[[1, 2], [3, 4]], [[1, 2, 3], [4]]]}',
-        '{"instances": [[1], 2]}',
-        '{"instances": [1, [2]]}',
-        '{"instances": []}',
-        '{"instances": [[], []]}',
-        '{"instances": [1], "instances": [2]}',
-        '{"instances": [1], "inputs": [2]}',
-        '{"instances": [1], "other": [[1]]}',
-        '{"instances": [1], "other": 1}',
-        '{"instances": [1], "other": "a"}',
-        '{"instances": {"a": 1}}',
-        '{"instances": 1}',
-        '{"instances": [NaN]}',
-        '{"instances": [1e999]}',
-        '{"instances": [1,]}',
-        '{"instances": [1]} {}',
-        '{"instances": ' + "[" * 65 + "1" + "]" * 65 + "}",
-        "[1]",
+        "[[1, 2], [3], [4, 5, 6]]",
+        "[[[1, 2], [3, 4]], [[1, 2, 3], [4]]]",
+        "[[1], 2]",
+        "[1, [2]]",
+        "[]",
+        "[[], []]",
         "1",
+        "{}",
+        '{"a": 1}',
+        '[{"a": 1}]',
+        "[NaN]",
+        "[1e999]",
+        "[1,]",
+        "[1",
+        "[1] 2",
+        '[1], "inputs": [2]',
+        "[" * 65 + "1" + "]" * 65,
+        "",
     ],
 )
 def test_what_is_unusual_is_left_to_the_careful_way(text: str) -> None:
@@ -127,23 +118,49 @@ def test_what_is_unusual_is_left_to_the_careful_way(text: str) -> None:
         ("[-1]", "DT_UINT64"),
         ("[256]", "DT_UINT8"),
         ("[9223372036854775808]", "DT_INT64"),
-        ("[1]", "DT_BOOL"),
-        ("[1]", "DT_STRING"),
         ("[true]", "DT_FLOAT"),
         ('["1"]', "DT_FLOAT"),
         ("[null]", "DT_FLOAT"),
     ],
 )
 def test_values_that_do_not_fit_the_dtype_are_left_to_the_careful_way(numbers: str, dtype: str) -> None:
-    assert skimmed(f'{{"inputs": {numbers}}}', dtype) is None
+    assert skimmed(numbers, dtype) is None
 
 
-def test_small_bodies_are_left_alone() -> None:
-    assert skim(b'{"instances": [1]}') is None
+@pytest.mark.parametrize("dtype", ["DT_BOOL", "DT_STRING"])
+def test_what_is_no_number_is_not_skimmed(dtype: str) -> None:
+    assert not can_skim(DTYPES[dtype])
+    assert not can_skim(None)
+
+
+def test_texts_are_skimmed_by_several_threads_at_once() -> None:
+    texts = [json.dumps([[number] * 1000] * 20) for number in range(32)]
+    with ThreadPoolExecutor(8) as threads:
+        arrays = list(threads.map(skimmed, texts * 4))
+    for number, array in enumerate(arrays):
+        assert np.array_equal(array, np.full((20, 1000), number % 32, np.float32))
 
 
 def test_64_bit_integers_are_exact() -> None:
-    array = skimmed('{"inputs": [9223372036854775807, -9223372036854775808, 9007199254740993]}', "DT_INT64")
+    array = skimmed("[9223372036854775807, -9223372036854775808, 9007199254740993]", "DT_INT64")
     assert array is not None
     assert array.tolist() == [9223372036854775807, -9223372036854775808, 9007199254740993]
-    assert np.array_equal(skimmed('{"inputs": [18446744073709551615]}', "DT_UINT64"), np.array([2**64 - 1], np.uint64))
+    assert np.array_equal(skimmed("[18446744073709551615]", "DT_UINT64"), np.array([2**64 - 1], np.uint64))
+
+
+SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=4)
+
+
+@given(SHAPES, st.sampled_from([(",", ":"), (", ", ": ")]), st.integers(16, 40), st.data())
+def test_a_text_is_read_the_same_in_pieces_of_any_size(
+    shape: list[int], separators: tuple[str, str], piece_bytes: int, data: st.DataObject
+) -> None:
+    values = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+    text = json.dumps(values.tolist(), separators=separators)
+    with patch("serving.tensors.skim.PIECE_BYTES", piece_bytes):
+        assert np.array_equal(skim(memoryview(text.encode()), DTYPES["DT_INT64"]), values)
+        place = data.draw(st.integers(0, len(text)))
+        broken = text[:place] + data.draw(st.sampled_from("[],1- ")) + text[place + data.draw(st.integers(0, 1)) :]
+        read = skim(memoryview(broken.encode()), DTYPES["DT_INT64"])
+    if read is not None:
+        assert read.tolist() == json.loads(broken)

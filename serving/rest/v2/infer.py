@@ -1,20 +1,20 @@
 """Inference: the body of a request to tensors, through the model, and to the body of an answer."""
 
-import math
-import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from flask import Response, request
+from flask import request
 
 from serving.errors import InvalidArgument
-from serving.inference import Inference, find_signature
+from serving.inference import Inference, ModelChoice, find_signature
 from serving.models.lifecycle import Handle
 from serving.models.servable import Signature
 from serving.rest import schemas
+from serving.rest.application import Answer, json_answer
 from serving.rest.body import read_buffer
-from serving.rest.http import trace
-from serving.rest.v2 import body, choice
+from serving.rest.http import heed_deadline, trace
+from serving.rest.v2 import body
 from serving.rest.v2.inputs import read_inputs, read_raw_input
 from serving.rest.v2.metadata import described, signature_names
 from serving.rest.v2.outputs import Wanted, choose_outputs, render
@@ -36,27 +36,30 @@ class Infer:
         self._models = models
         self._settings = settings
 
-    def answer(self, match: re.Match[str]) -> Response:
-        """Answer the request in hand, whose path has matched."""
+    def answer(self, choice: ModelChoice) -> Answer:
+        """Answer the request in hand, which is for this model."""
         notes = trace()
         notes.method = "infer"
+        heed_deadline()
         sent = read_buffer(request.environ, self._settings.max_body_bytes, self._settings.max_decompressed_bytes)
         started = time.perf_counter_ns()
         json_bytes = request.environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
         text, tail = body.split(sent, json_bytes)
         envelope = _RAW if json_bytes is not None and not text else schemas.load(_ENVELOPE, parse(bytes(text)))
         parameters: RequestParameters = envelope["parameters"]
-        with self._models.borrow(choice.choose(match)) as handle:
+        if parameters.timeout:
+            notes.caller.allow(parameters.timeout / 1e6)
+        with self._models.borrow(choice) as handle:
             notes.model, notes.version = handle.model, str(handle.version)
             signature = _signature(handle, parameters.signature_name)
             outputs = choose_outputs(signature, envelope["outputs"], parameters.binary_output)
             inputs = _inputs(signature, envelope["inputs"], tail)
             input_ns = time.perf_counter_ns() - started
-            tensors = self._models.run(handle, signature, inputs, parameters.timeout / 1e6 or math.inf)
+            tensors = self._models.run(handle, signature, inputs, notes.caller)
             started = time.perf_counter_ns()
             pieces = render(handle, Wanted(outputs, envelope["id"]), tensors, self._settings.non_finite)
             self._models.note_conversion(handle, input_ns, time.perf_counter_ns() - started)
-        return _response(pieces, any(output.binary for output in outputs), handle.version)
+        return _versioned(pieces, any(output.binary for output in outputs), handle.version)
 
 
 def _inputs(signature: Signature, sent: Any, tail: memoryview) -> dict[str, Array]:
@@ -73,11 +76,11 @@ def _signature(handle: Handle, name: str) -> Signature:
     return signature
 
 
-def _response(pieces: list[bytes | memoryview], binary: bool, version: int) -> Response:
-    """An answer of the pieces as they are for a server that can send memory, else of one piece."""
-    sent: Any = pieces if request.environ.get("serving.sends_memory") else [b"".join(pieces)]
-    response = Response(sent, content_type="application/octet-stream" if binary else "application/json")
-    response.headers["X-Model-Version"] = str(version)
+def _versioned(pieces: Sequence[bytes | memoryview], binary: bool, version: int) -> Answer:
+    text, *tail = pieces
+    answer = json_answer(bytes(text))
+    answer.headers["X-Model-Version"] = str(version)
     if binary:
-        response.headers[body.HEADER] = str(len(pieces[0]))
-    return response
+        answer.headers |= {"Content-Type": "application/octet-stream", body.HEADER: str(len(text))}
+        answer.tail = tail
+    return answer

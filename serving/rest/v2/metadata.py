@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving.models.batching import BatchLimits
 from serving.models.lifecycle import Handle
+from serving.models.limits import DEFAULT_ROWS
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.tensors.datatypes import PROTO_NAMES
 from serving.tensors.spec import TensorSpec
@@ -13,8 +13,6 @@ _NOT_CALLED = "__saved_model_"
 """How the names of signatures begin that only loading runs."""
 
 PLATFORM = "tensorflow_savedmodel"
-MAX_BATCH_ROWS = BatchLimits().max_rows
-"""What the configuration calls the largest batch of a model whose tensors all have rows; larger ones run too."""
 
 
 def model_metadata(handle: Handle, versions: Sequence[int]) -> dict[str, Any]:
@@ -39,7 +37,7 @@ def model_config(handle: Handle) -> dict[str, Any]:
         "name": handle.model,
         "platform": PLATFORM,
         "backend": "tensorflow",
-        "max_batch_size": MAX_BATCH_ROWS if in_rows else 0,
+        "max_batch_size": _max_batch_rows(handle, signature) if in_rows else 0,
         "input": [_config(spec, in_rows) | {"optional": False} for spec in inputs.values()],
         "output": [_config(spec, in_rows) for spec in outputs.values()],
     }
@@ -47,11 +45,11 @@ def model_config(handle: Handle) -> dict[str, Any]:
 
 def described(handle: Handle) -> Signature | None:
     """The signature that a request without the name of one runs; None where the model has several, none the default."""
+    signatures: Mapping[str, Signature] = handle.servable.signatures
+    if DEFAULT_SIGNATURE in signatures:
+        return signatures[DEFAULT_SIGNATURE]
     names = signature_names(handle)
-    if DEFAULT_SIGNATURE not in names and len(names) != 1:
-        return None
-    signature: Signature = handle.servable.signatures[DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in names else names[0]]
-    return signature
+    return signatures[names[0]] if len(names) == 1 else None
 
 
 def signature_names(handle: Handle) -> list[str]:
@@ -71,6 +69,12 @@ def _config(spec: TensorSpec, in_rows: bool) -> dict[str, Any]:
 
 def _in_rows(specs: Sequence[TensorSpec]) -> bool:
     return bool(specs) and all(spec.shape and len(spec.shape) > 1 and spec.shape[0] is None for spec in specs)
+
+
+def _max_batch_rows(handle: Handle, signature: Signature | None) -> int:
+    """What is called the largest batch of a model whose tensors all have rows; larger requests run too."""
+    batching = handle.servable.batching.get(signature.name, {}) if signature else {}
+    return int(batching.get("max_rows", DEFAULT_ROWS))
 
 
 def _datatype(spec: TensorSpec) -> str:

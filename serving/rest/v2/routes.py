@@ -10,11 +10,12 @@ The path is matched as it was sent, since NAME is percent-decoded only after it 
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter, Rule
 
@@ -23,8 +24,9 @@ from serving.errors import MethodNotAllowed, NotFound, PermissionDenied, Unavail
 from serving.inference import Inference, ModelChoice
 from serving.models.control import ModelControl
 from serving.rest import schemas
+from serving.rest.application import Answer, json_answer
 from serving.rest.body import read_buffer
-from serving.rest.http import json_answer, malformed, raw_path, trace
+from serving.rest.http import malformed, raw_path, trace
 from serving.rest.v2 import metadata
 from serving.rest.v2.choice import choose
 from serving.rest.v2.infer import Infer
@@ -43,11 +45,16 @@ EXTENSIONS = (
 )
 CONTROL_EXTENSIONS = ("model_repository", "model_repository(unload_dependents)")
 
+MAX_PATHS = 1024
+"""How many paths are remembered with what they mean."""
+
 SERVER_NAME = "savedmodel-server"
+_MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+_INFER = re.compile(rf"{_MODEL}/infer")
 _INDEX = Index()
 _CONTROL = Control()
 
-View = Callable[[re.Match[str]], Response]
+View = Callable[[re.Match[str]], Answer]
 
 
 class AnyV2Path(BaseConverter):
@@ -63,7 +70,7 @@ def blueprint(models: Inference, control: ModelControl | None, settings: Setting
     protocol = _Protocol(models, control, settings)
 
     @api.endpoint("v2.dispatch")
-    def dispatch(path: str) -> Response:
+    def dispatch(path: str) -> Answer:
         return protocol.answer()
 
     @api.record_once
@@ -80,78 +87,79 @@ class _Protocol:
         self._models = models
         self._control = control
         self._settings = settings
+        self._infer = Infer(models, settings)
         look, do = ("GET", "HEAD"), ("POST",)
-        model = r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
         routes: tuple[tuple[str, tuple[str, ...], View], ...] = (
-            (rf"{model}/infer", do, Infer(models, settings).answer),
             (r"/v2/health/live", look, self._live),
             (r"/v2/health/ready", look, self._ready),
             (r"/v2/?", look, self._server),
             (r"/v2/models/stats", look, self._all_statistics),
-            (rf"{model}/ready", look, self._model_ready),
-            (rf"{model}/config", look, self._config),
-            (rf"{model}/stats", look, self._statistics),
-            (model, look, self._metadata),
+            (rf"{_MODEL}/ready", look, self._model_ready),
+            (rf"{_MODEL}/config", look, self._config),
+            (rf"{_MODEL}/stats", look, self._statistics),
+            (_MODEL, look, self._metadata),
             (r"/v2/repository/index", do, self._index),
             (r"/v2/repository/models/(?P<name>[^/]+)/(?P<verb>load|unload)", do, self._control_model),
         )
         self._routes = [(re.compile(pattern), methods, view) for pattern, methods, view in routes]
 
-    def answer(self) -> Response:
+    def answer(self) -> Answer:
         """Answer the request in hand."""
-        path = raw_path()
+        path = raw_path(request.environ)
+        if choice := _understand_infer(path):
+            _check_method(("POST",))
+            return self._infer.answer(choice)
         for pattern, methods, view in self._routes:
             if match := pattern.fullmatch(path):
-                if request.method not in methods:
-                    raise MethodNotAllowed(malformed(), methods)
+                _check_method(methods)
                 return view(match)
         raise NotFound(malformed())
 
-    def _live(self, match: re.Match[str]) -> Response:
+    def _live(self, match: re.Match[str]) -> Answer:
         return _json({"live": True, "ready": not self._models.unready()})
 
-    def _ready(self, match: re.Match[str]) -> Response:
+    def _ready(self, match: re.Match[str]) -> Answer:
         unready = self._models.unready()
         if unready:
             reasons = [f"{name}: {reason}" if name else reason for name, reason in unready.items()]
             raise Unavailable("The server is not ready: " + "; ".join(reasons))
         return _json({"live": True, "ready": True})
 
-    def _server(self, match: re.Match[str]) -> Response:
+    def _server(self, match: re.Match[str]) -> Answer:
         extensions = [*EXTENSIONS, *(CONTROL_EXTENSIONS if self._control else ())]
         return _json({"name": SERVER_NAME, "version": __version__, "extensions": extensions})
 
-    def _metadata(self, match: re.Match[str]) -> Response:
+    def _metadata(self, match: re.Match[str]) -> Answer:
         choice = choose(match)
         with self._models.borrow(choice) as handle:
             return _json(metadata.model_metadata(handle, self._models.available(ModelChoice(choice.name))))
 
-    def _model_ready(self, match: re.Match[str]) -> Response:
+    def _model_ready(self, match: re.Match[str]) -> Answer:
         choice = choose(match)
         self._models.available(choice)
         return _json({"name": choice.name, "ready": True})
 
-    def _config(self, match: re.Match[str]) -> Response:
+    def _config(self, match: re.Match[str]) -> Answer:
         with self._models.borrow(choose(match)) as handle:
             return _json(metadata.model_config(handle))
 
-    def _statistics(self, match: re.Match[str]) -> Response:
+    def _statistics(self, match: re.Match[str]) -> Answer:
         choice = choose(match)
         return self._statistics_of([(choice.name, version) for version in self._models.available(choice)])
 
-    def _all_statistics(self, match: re.Match[str]) -> Response:
+    def _all_statistics(self, match: re.Match[str]) -> Answer:
         return self._statistics_of(self._models.all_available())
 
-    def _statistics_of(self, versions: list[tuple[str, int]]) -> Response:
+    def _statistics_of(self, versions: list[tuple[str, int]]) -> Answer:
         entries = [model_statistics(*version, self._models.statistics(*version)) for version in versions]
         return _json({"model_stats": entries})
 
-    def _index(self, match: re.Match[str]) -> Response:
+    def _index(self, match: re.Match[str]) -> Answer:
         only_ready = schemas.load(_INDEX, self._document())["ready"]
         statuses = {name: statuses for name, (statuses, *_) in self._models.models().items()}
         return _json(index(statuses, self._control.unloaded() if self._control else {}, only_ready))
 
-    def _control_model(self, match: re.Match[str]) -> Response:
+    def _control_model(self, match: re.Match[str]) -> Answer:
         if self._control is None:
             raise PermissionDenied(
                 "Models cannot be loaded and unloaded here: the server runs without SERVING_ALLOW_MODEL_CONTROL=true"
@@ -168,5 +176,17 @@ class _Protocol:
         return parse(body) if body else {}
 
 
-def _json(document: Any) -> Response:
+def _check_method(allowed: tuple[str, ...]) -> None:
+    if request.method not in allowed:
+        raise MethodNotAllowed(malformed(), allowed)
+
+
+@lru_cache(MAX_PATHS)
+def _understand_infer(path: str) -> ModelChoice | None:
+    """The model that a path runs; None for a path of another kind."""
+    match = _INFER.fullmatch(path)
+    return choose(match) if match else None
+
+
+def _json(document: Any) -> Answer:
     return json_answer(orjson.dumps(document))

@@ -1,0 +1,54 @@
+"""Who waits for an answer: until when, and whether they still do.
+
+A request and its caller travel together from the connection to the model, so that nobody computes what nobody awaits.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+from serving.errors import Cancelled, DeadlineExceeded, ServingError
+
+CALLER = "serving.caller"
+"""Where in the WSGI environ of a request its caller is found, under a worker that says so."""
+
+TIMED_OUT = "Timed out waiting for notification"
+"""What TensorFlow Serving says of a request that took too long; its clients match on it."""
+
+
+@dataclass(slots=True, eq=False)
+class Caller:
+    """Whoever sent a request. Times are seconds of the monotonic clock.
+
+    One thread says that the caller is `gone` while others look; nobody ever takes it back.
+    """
+
+    arrived: float = 0.0
+    deadline: float = math.inf
+    gone: bool = False
+
+    def allow(self, seconds: float) -> None:
+        """Have the answer ready so many seconds after the request arrived, or sooner where less is allowed already."""
+        self.deadline = min(self.deadline, self.arrived + seconds)
+
+    def seconds_left(self) -> float:
+        """How long the caller will go on waiting; never below 0."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    def given_up(self) -> ServingError | None:
+        """Why there is no use in computing for this caller; None while there is."""
+        if self.gone:
+            return Cancelled("The caller hung up before the request was computed")
+        if time.monotonic() >= self.deadline:
+            return DeadlineExceeded(f"{TIMED_OUT}: the time allowed for the request was over before it was computed")
+        return None
+
+    def check(self) -> None:
+        """Raise why there is no use in computing for this caller, if there is none."""
+        error = self.given_up()
+        if error is not None:
+            raise error
+
+
+PATIENT = Caller()
+"""Somebody who waits for ever, such as the warm-up of a model."""

@@ -1,0 +1,47 @@
+"""The body of a predict request: the signature that it calls, and the tensors."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from serving.errors import InvalidArgument
+from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.rest import schemas
+from serving.tensors.outline import outline
+from serving.tensors.parse import parse
+from serving.tensors.spec import Array
+
+
+class PredictRequest(NamedTuple):
+    """What a client asks for; `in_rows` says in which format, which is that of the answer too."""
+
+    signature: Signature
+    in_rows: bool
+    inputs: Mapping[str, Array]
+
+
+def read_predict(signatures: Mapping[str, Signature], body: bytes) -> PredictRequest:
+    """Read a predict request to a model with these signatures; InvalidArgument says what is wrong with it."""
+    document = _read_fast(signatures, body) or parse(body)
+    asked_for = schemas.signature_name(document)
+    signature = signatures.get(asked_for or DEFAULT_SIGNATURE)
+    if signature is None:
+        raise InvalidArgument(f'Serving signature name: "{asked_for or DEFAULT_SIGNATURE}" not found in signature def')
+    if not signature.inputs and document.get("inputs") != {}:  # which calls a signature without inputs
+        raise InvalidArgument(f"Failed to get input map for signature: {asked_for or 'DEFAULT'}")
+    loaded = schemas.load(schemas.predict_form(signature).schema, document)
+    return PredictRequest(signature, "instances" in loaded, next(iter(loaded.values())))
+
+
+def check_envelope(body: bytes) -> None:
+    """Raise what is wrong with a request whichever model it is for."""
+    schemas.signature_name(parse(body))
+
+
+def _read_fast(signatures: Mapping[str, Signature], body: bytes) -> dict[str, Any] | None:
+    """The document of a usual body, in which tensors stand already; None for any other."""
+    found = outline(body)
+    if found is None:
+        return None
+    signature = signatures.get(found.signature_name or DEFAULT_SIGNATURE)
+    tensors = None if signature is None else schemas.predict_form(signature).reader.read(found)
+    return None if tensors is None else {"signature_name": found.signature_name, found.key: tensors}

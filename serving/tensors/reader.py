@@ -1,0 +1,44 @@
+"""The fast ways in: which of them reads the inputs of a signature."""
+
+from collections.abc import Mapping
+
+from serving.tensors.outline import Outline
+from serving.tensors.skim import FROM_BYTES, can_skim, skim
+from serving.tensors.spec import Array, TensorSpec
+from serving.tensors.typed import TypedReader
+
+_GLANCE = 32
+"""How far into a text an object is looked for, since one cannot be skimmed, and trying takes as long as reading it."""
+
+
+class Tensors(dict[str, Array]):
+    """Tensors by name, which stand in a document in place of the JSON value that they were read from."""
+
+
+class Reader:
+    """Reads tensors for one signature, or leaves them to the careful way. May be used by several threads at once."""
+
+    def __init__(self, specs: Mapping[str, TensorSpec]) -> None:
+        only = next(iter(specs.values())) if len(specs) == 1 else None
+        self._only = only if only is not None and can_skim(only.dtype) else None
+        try:
+            self._typed: TypedReader | None = TypedReader(specs)
+        except ValueError:
+            self._typed = None
+
+    def read(self, found: Outline) -> Tensors | None:
+        """The tensors of a request; None for whatever is unusual."""
+        tensors = self._skim(found.text) or self._read_typed(found)
+        return None if tensors is None else Tensors(tensors)
+
+    def _skim(self, text: memoryview) -> dict[str, Array] | None:
+        only = self._only
+        if only is None or only.dtype is None or len(text) < FROM_BYTES or b"{" in bytes(text[:_GLANCE]):
+            return None
+        array = skim(text, only.dtype)
+        return None if array is None else {only.name: array}
+
+    def _read_typed(self, found: Outline) -> dict[str, Array] | None:
+        if self._typed is None:
+            return None
+        return self._typed.rows(found.text) if found.key == "instances" else self._typed.columns(found.text)
