@@ -2,8 +2,8 @@
 
 A large body of known length gets all its memory at once: nothing is moved as it grows, memory counts only as far as it
 has been written, and goes back when the last tensor in it is gone. It is numpy's, which takes what earlier bodies left:
-memory that is new to the process costs more than all else that is done to a body. In a body with binary tensors the first of them, the
-largest more often than not, begins where TensorFlow can take it over without a copy.
+memory that is new to the process costs more than all else that is done to a body. In a body with binary tensors the
+first of them, the largest more often than not, begins where TensorFlow can take it over without a copy.
 """
 
 import io

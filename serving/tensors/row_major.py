@@ -14,7 +14,9 @@ import numpy as np
 from serving.errors import InvalidArgument
 from serving.tensors.decode import decode_string
 from serving.tensors.echo import echo, type_name
+from serving.tensors.skim import can_skim, skim
 from serving.tensors.spec import Array, DType, Kind, shape_text, strings
+from serving.tensors.unread import Unread
 
 EXACT = 2**53
 """Up to here every integer is a double, so that one written as a decimal is the one that was meant."""
@@ -22,6 +24,11 @@ EXACT = 2**53
 
 def decode_row_major(name: str, dtype: DType, shape: tuple[int, ...], data: Any) -> Array:
     """The tensor of this shape from its JSON data; InvalidArgument names the input and the element that is wrong."""
+    if type(data) is Unread:
+        array = _skimmed(dtype, shape, data.text)
+        if array is not None:
+            return array
+        data = data.parse()
     if type(data) is not list:
         raise InvalidArgument(f'input "{name}": data is {echo(data)}, a list of its elements is expected')
     items = _flatten(name, shape, data)
@@ -29,6 +36,16 @@ def decode_row_major(name: str, dtype: DType, shape: tuple[int, ...], data: Any)
         return _VECTORS[dtype.kind](items, dtype).reshape(shape)
     except (TypeError, ValueError, OverflowError, InvalidArgument):
         raise _first_wrong(name, dtype, items) from None
+
+
+def _skimmed(dtype: DType, shape: tuple[int, ...], text: memoryview) -> Array | None:
+    """The tensor from the text of its data; None for whatever is unusual, or wrong."""
+    array = skim(text, dtype) if can_skim(dtype) else None
+    if array is None or array.size != math.prod(shape) or array.ndim > len(shape):
+        return None
+    if array.shape[:-1] != shape[: array.ndim - 1] or (dtype.kind is Kind.DECIMAL and np.isinf(array).any()):
+        return None
+    return array.reshape(shape)
 
 
 def _flatten(name: str, shape: tuple[int, ...], data: list[Any]) -> list[Any]:
@@ -59,7 +76,7 @@ def _decimals(items: list[Any], dtype: DType) -> Array:
     values = np.array(items, dtype=np.float64)
     with np.errstate(over="ignore"):
         vector = values.astype(dtype.numpy)
-    if dtype.numpy.itemsize < values.itemsize and not np.array_equal(np.isinf(vector), np.isinf(values)):
+    if np.isinf(vector).any() and not np.array_equal(np.isinf(vector), np.isinf(values)):
         raise OverflowError
     return vector
 

@@ -98,7 +98,7 @@ def _form(shape: Sequence[int]) -> bytes:
     """Lists of this shape, without their numbers."""
     form = b""
     for size in reversed(shape):
-        form = b"[" + b",".join([form] * size) + b"]"
+        form = b"[" + ((form + b",") * size)[:-1] + b"]"
     return form
 
 

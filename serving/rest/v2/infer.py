@@ -21,8 +21,8 @@ from serving.rest.v2.outputs import Wanted, choose_outputs, render
 from serving.rest.v2.schemas import Infer as Envelope
 from serving.rest.v2.schemas import RequestParameters
 from serving.settings import Settings
-from serving.tensors.parse import parse
 from serving.tensors.spec import Array
+from serving.tensors.unread import parse_around
 
 _ENVELOPE = Envelope()
 _RAW: dict[str, Any] = {"id": "", "parameters": RequestParameters(binary_output=True), "inputs": None, "outputs": ()}
@@ -45,7 +45,7 @@ class Infer:
         started = time.perf_counter_ns()
         json_bytes = request.environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
         text, tail = body.split(sent, json_bytes)
-        envelope = _RAW if json_bytes is not None and not text else schemas.load(_ENVELOPE, parse(bytes(text)))
+        envelope = _RAW if json_bytes is not None and not text else schemas.load(_ENVELOPE, parse_around(bytes(text)))
         parameters: RequestParameters = envelope["parameters"]
         if parameters.timeout:
             notes.caller.allow(parameters.timeout / 1e6)

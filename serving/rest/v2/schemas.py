@@ -8,8 +8,7 @@ such inputs and outputs is seen later. `load` of serving/rest/schemas.py turns t
 """
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing
 
@@ -22,8 +21,7 @@ MAX_ELEMENTS = 2**40
 """More elements than this are refused by their shape alone, whatever it is that holds them."""
 
 
-@dataclass(frozen=True, slots=True)
-class SentInput:
+class SentInput(NamedTuple):
     """An input as it was sent: its values are in `data`, or `binary_bytes` of what follows the JSON."""
 
     name: str
@@ -34,8 +32,7 @@ class SentInput:
     binary_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AskedOutput:
+class AskedOutput(NamedTuple):
     """An output that is asked for: `binary` is None where the request as a whole decides; `classes` is 0 for none."""
 
     name: str
@@ -43,8 +40,7 @@ class AskedOutput:
     classes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RequestParameters:
+class RequestParameters(NamedTuple):
     """The parameters of a request that mean something; `timeout` is in microseconds, 0 for none."""
 
     binary_output: bool = False
@@ -234,9 +230,9 @@ def _text(parameters: dict[str, Any], name: str) -> str:
 
 
 def _unique(what: str, named: list[Named]) -> tuple[Named, ...]:
-    names = Counter(one.name for one in named)
-    if len(names) != len(named):
-        raise ValidationError(f'{what} "{cut(names.most_common(1)[0][0])}" is there more than once')
+    if len({one.name for one in named}) != len(named):
+        ((name, _),) = Counter(one.name for one in named).most_common(1)
+        raise ValidationError(f'{what} "{cut(name)}" is there more than once')
     return tuple(named)
 
 
