@@ -3,7 +3,8 @@
     {"inputs": [{"name": "x", "shape": [2], "datatype": "FP32", "data": [1.0, 2.0]}]}
 
 Parsing makes an object of each number; skimming does not, but must know the dtype, which stands beside the list. So the
-lists are cut out, and what surrounds them is parsed. Both being JSON, so is the whole, and it says the same.
+lists are cut out, and what surrounds them is parsed. Both being JSON, so is the whole, and it says the same. Where one
+is not, or a list was none of the `data` of the inputs, the whole is parsed as it is.
 """
 
 import os
@@ -60,7 +61,7 @@ def _spans(body: bytes) -> Iterator[tuple[int, int]]:
     while at != -1:
         match = _LIST.match(body, at)
         end = at + len(_KEY)
-        if match is not None and body[at - 1 : at] != b"\\":  # else it is the end of a longer key
+        if match is not None:
             start, quote = match.end(), body.find(b'"', match.end())
             brace = body.find(b"}", start, None if quote == -1 else quote)
             stop = brace if brace != -1 else quote if quote != -1 else len(body)

@@ -115,6 +115,15 @@ def test_data_left_unread_is_decoded_like_any_other(
     assert outcome(datatype, stated, one["data"]) == outcome(datatype, stated, parse(text.encode()))
 
 
+@pytest.mark.parametrize(
+    ("datatype", "value"),
+    [("FP16", 70000), ("BF16", 1e39), ("FP32", -1e39), ("INT8", 128), ("UINT64", -1), ("INT32", 1.5), ("BOOL", 2)],
+)
+def test_a_number_that_does_not_fit_is_told_of_left_unread_data_too(datatype: str, value: float) -> None:
+    (one,) = parse_around(document(json.dumps([1] * 1999 + [value])))["inputs"]
+    assert outcome(datatype, (2000,), one["data"]).startswith('input "x": element 1999 of data is ')
+
+
 def outcome(datatype: str, shape: tuple[int, ...], data: Any) -> Any:
     """The tensor, or what is said of it."""
     try:
