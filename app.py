@@ -29,7 +29,7 @@ def create_app(settings: Settings | None = None) -> Application:
     board = StatusBoard(settings.workers_dir, lambda: source.number, lambda: manager.wait_until_settled(0))
     manager = ModelManager(source, Loader(settings, statistics=statistics), settings.model_poll_seconds, board.publish)
     control = ModelControl(orders, source, board, manager.look_now) if settings.allow_model_control else None
-    inference = Inference(manager, board, settings.request_timeout_seconds, statistics)
+    inference = Inference(manager, board, settings.request_timeout_seconds, statistics, control)
     services.callback(metrics.Counting().close)
     services.callback(access_log.close if access_log else lambda: None)
     services.callback(manager.close)
@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None) -> Application:
     app.extensions["is_quick"] = quick_requests(inference)
     http.attach(app, settings, access_log)
     app.register_blueprint(v1.blueprint(inference, settings))
-    app.register_blueprint(v2.blueprint(inference, control, settings))
+    app.register_blueprint(v2.blueprint(inference, settings))
     app.register_blueprint(site.blueprint(inference, settings.metrics_dir))
     manager.start()
     if control is not None:

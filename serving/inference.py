@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from serving import metrics
 from serving.caller import PATIENT, Caller
-from serving.errors import InvalidArgument, NotFound, Unavailable
+from serving.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
+from serving.models.control import ModelControl
 from serving.models.examples import serialize_examples
 from serving.models.lifecycle import Handle, State, Statuses, VersionStatus
 from serving.models.manager import ModelManager
@@ -41,15 +42,22 @@ class ModelChoice:
 
 
 class Inference:
-    """Runs and describes models. May be used by several threads at once."""
+    """Runs, describes and controls models: no protocol reaches a model past this. May be used by several threads."""
 
     def __init__(
-        self, manager: ModelManager, board: Board, timeout_seconds: float, statistics: Statistics | None = None
+        self,
+        manager: ModelManager,
+        board: Board,
+        timeout_seconds: float,
+        statistics: Statistics | None = None,
+        control: ModelControl | None = None,
     ) -> None:
+        """Without `control` models cannot be loaded or unloaded."""
         self._manager = manager
         self._board = board
         self._timeout_seconds = timeout_seconds
         self._statistics = statistics or Statistics(None, 0)
+        self._control = control
 
     def borrow(self, choice: ModelChoice) -> Handle:
         """Borrow the version that a request names; NotFound, or InvalidArgument for an unknown label."""
@@ -165,6 +173,30 @@ class Inference:
             name: (its, self._manager.labels(name), self._manager.batching(name))
             for name, its in sorted(self._board.read().items())
         }
+
+    @property
+    def is_controlled(self) -> bool:
+        """Whether models may be loaded and unloaded."""
+        return self._control is not None
+
+    def unloaded(self) -> dict[str, list[int]]:
+        """The versions on disk, highest first, of each model that is unloaded by hand."""
+        return {} if self._control is None else self._control.unloaded()
+
+    def load(self, model: str) -> None:
+        """Have every worker look at a model anew and serve it; PermissionDenied where models are not controlled."""
+        self._controlled().load(model)
+
+    def unload(self, model: str) -> None:
+        """Have every worker serve a model no more; PermissionDenied where models are not controlled."""
+        self._controlled().unload(model)
+
+    def _controlled(self) -> ModelControl:
+        if self._control is None:
+            raise PermissionDenied(
+                "Models cannot be loaded and unloaded here: the server runs without SERVING_ALLOW_MODEL_CONTROL=true"
+            )
+        return self._control
 
     def unready(self) -> dict[str, str]:
         """Why the server is not ready: a reason by the name of each model that some worker cannot answer for.

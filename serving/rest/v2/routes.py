@@ -20,9 +20,8 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter, Rule
 
 from serving import __version__
-from serving.errors import MethodNotAllowed, NotFound, PermissionDenied, Unavailable
+from serving.errors import MethodNotAllowed, NotFound, Unavailable
 from serving.inference import Inference, ModelChoice
-from serving.models.control import ModelControl
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.body import read_buffer
@@ -64,10 +63,10 @@ class AnyV2Path(BaseConverter):
     part_isolating = False
 
 
-def blueprint(models: Inference, control: ModelControl | None, settings: Settings) -> Blueprint:
-    """The routes of the protocol; without `control` models cannot be loaded or unloaded."""
+def blueprint(models: Inference, settings: Settings) -> Blueprint:
+    """The routes of the protocol."""
     api = Blueprint("v2", __name__)
-    protocol = _Protocol(models, control, settings)
+    protocol = _Protocol(models, settings)
 
     @api.endpoint("v2.dispatch")
     def dispatch(path: str) -> Answer:
@@ -83,9 +82,8 @@ def blueprint(models: Inference, control: ModelControl | None, settings: Setting
 
 
 class _Protocol:
-    def __init__(self, models: Inference, control: ModelControl | None, settings: Settings) -> None:
+    def __init__(self, models: Inference, settings: Settings) -> None:
         self._models = models
-        self._control = control
         self._settings = settings
         self._infer = Infer(models, settings)
         look, do = ("GET", "HEAD"), ("POST",)
@@ -126,7 +124,7 @@ class _Protocol:
         return _json({"live": True, "ready": True})
 
     def _server(self, match: re.Match[str]) -> Answer:
-        extensions = [*EXTENSIONS, *(CONTROL_EXTENSIONS if self._control else ())]
+        extensions = [*EXTENSIONS, *(CONTROL_EXTENSIONS if self._models.is_controlled else ())]
         return _json({"name": SERVER_NAME, "version": __version__, "extensions": extensions})
 
     def _metadata(self, match: re.Match[str]) -> Answer:
@@ -157,16 +155,13 @@ class _Protocol:
     def _index(self, match: re.Match[str]) -> Answer:
         only_ready = schemas.load(_INDEX, self._document())["ready"]
         statuses = {name: statuses for name, (statuses, *_) in self._models.models().items()}
-        return _json(index(statuses, self._control.unloaded() if self._control else {}, only_ready))
+        return _json(index(statuses, self._models.unloaded(), only_ready))
 
     def _control_model(self, match: re.Match[str]) -> Answer:
-        if self._control is None:
-            raise PermissionDenied(
-                "Models cannot be loaded and unloaded here: the server runs without SERVING_ALLOW_MODEL_CONTROL=true"
-            )
-        schemas.load(_CONTROL, self._document())
         trace().method = match["verb"]
-        (self._control.load if match["verb"] == "load" else self._control.unload)(unquote(match["name"]))
+        schemas.load(_CONTROL, self._document())
+        order = self._models.load if match["verb"] == "load" else self._models.unload
+        order(unquote(match["name"]))
         return json_answer(b"")
 
     def _document(self) -> Any:
