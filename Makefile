@@ -7,7 +7,7 @@ PORT ?= 5000
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-faults check fix bench bench-peers docker-build docker-run clean
+.PHONY: help install run test test-faults test-clients check fix bench bench-peers docker-build docker-run clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: .venv/.installed-dev ## run the tests
 
 test-faults: .venv/.installed-dev ## run the slow tests that kill, flood and corrupt
 	$(BIN)/python -m pytest -m faults
+
+test-clients: .venv/.installed-dev .clients/kserve .clients/mlserver ## run the tests of clients that need environments of their own
+	$(BIN)/python -m pytest -m clients tests/clients
 
 check: .venv/.installed-dev ## check format, style and types
 	$(BIN)/ruff format --check .
@@ -46,8 +49,12 @@ docker-run: docker-build ## run the image, published on 127.0.0.1:5000 only
 		--env SERVING_ALLOW_ANONYMOUS=true $(DOCKER_ARGS) $(IMAGE)
 
 clean: ## remove the environment and what tools left
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.clients/%:
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check $* || (rm -rf $@; exit 1)
 
 .venv/.installed: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -6,12 +6,15 @@ from serving import logs, metrics
 from serving.inference import Inference
 from serving.models.board import StatusBoard
 from serving.models.configured import make_source
+from serving.models.control import ControlledSource, ModelControl, OrderFile
 from serving.models.loader import Loader
 from serving.models.manager import ModelManager
+from serving.models.statistics import Statistics
 from serving.rest import http, site, v1
 from serving.rest.application import Application
 from serving.rest.guard import make_guard
 from serving.rest.quick import quick_requests
+from serving.rest.v2 import routes as v2
 from serving.settings import Settings
 
 
@@ -21,16 +24,21 @@ def create_app(settings: Settings | None = None) -> Application:
     logs.configure(settings.log_format)
     services = ExitStack()
     request_logs = logs.request_logs(settings.access_log, settings.log_format, settings.audit_file)
-    board = StatusBoard(settings.workers_dir)
-    manager = ModelManager(make_source(settings), Loader(settings), settings.model_poll_seconds, board.publish)
     guard = make_guard(settings)
     sees = guard.sees if guard else None
-    inference = Inference(manager, board, settings.request_timeout_seconds, sees)
+    statistics = Statistics(settings.statistics_dir, settings.worker_index)
+    orders = OrderFile(settings.control_dir)
+    source = ControlledSource(make_source(settings), orders)
+    board = StatusBoard(settings.workers_dir, lambda: source.number, lambda: manager.wait_until_settled(0))
+    manager = ModelManager(source, Loader(settings, statistics=statistics), settings.model_poll_seconds, board.publish)
+    control = ModelControl(orders, source, board, manager.look_now) if settings.allow_model_control else None
+    inference = Inference(manager, board, settings.request_timeout_seconds, statistics, control, sees)
     services.callback(metrics.Counting().close)
     for log in request_logs:
         services.callback(log.close)
     services.callback(manager.close)
     services.callback(board.close)
+    services.callback(control.close if control else lambda: None)
 
     app = Application(__name__)
     app.extensions["services"] = services
@@ -38,6 +46,9 @@ def create_app(settings: Settings | None = None) -> Application:
     app.extensions["is_quick"] = quick_requests(inference)
     http.attach(app, settings, request_logs, guard)
     app.register_blueprint(v1.blueprint(inference, settings))
+    app.register_blueprint(v2.blueprint(inference, settings))
     app.register_blueprint(site.blueprint(inference, settings.metrics_dir, sees))
     manager.start()
+    if control is not None:
+        control.start()
     return app

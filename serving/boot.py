@@ -54,9 +54,14 @@ def prepare(environ: MutableMapping[str, str]) -> Settings:
     runtime_dir = settings.runtime_dir or _make_runtime_dir(environ)
     settings = replace(settings, workers=plan.workers, threads=plan.threads, runtime_dir=runtime_dir)
     try:
-        _empty(settings.metrics_dir)
-        _empty(settings.workers_dir)
-        _empty(settings.limits_dir)
+        for shared in (
+            settings.metrics_dir,
+            settings.workers_dir,
+            settings.limits_dir,
+            settings.control_dir,
+            settings.statistics_dir,
+        ):
+            _empty(shared)
     except OSError as error:
         raise SettingsError(
             f"{environ_name('runtime_dir')}={str(runtime_dir)!r} cannot be used: {error.strerror}"

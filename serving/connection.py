@@ -12,7 +12,7 @@ import io
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
@@ -23,6 +23,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 from serving.caller import CALLER, Caller
+from serving.request_body import LargeBody, make_body
 
 MEBI = 1024 * 1024
 LINGER_SECONDS = 2.0
@@ -30,11 +31,15 @@ LINGER_SECONDS = 2.0
 LINGER_BYTES = 64 * MEBI
 """How much it may send meanwhile: four of the largest bodies that are taken unless SERVING_MAX_BODY_BYTES is set."""
 
+JOINED_BYTES = 64 * 1024
+"""Up to here an answer is copied into one piece, which is sent sooner than several."""
 RETRY_SECONDS = 1
 """After how long a client may try again that was refused because there is too much to do."""
 
 Environ = dict[str, Any]
-Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+Answer = bytes | Sequence[bytes | memoryview]
+"""An answer in one piece, or a large one in several, so that it need not be copied."""
+Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes | memoryview]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Request:
     method: str = ""
     version: str = "1.1"
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    body: io.BytesIO = field(default_factory=io.BytesIO)
+    body: io.BytesIO | LargeBody = field(default_factory=io.BytesIO)
     body_bytes: int = 0
     keep_alive: bool = True
     caller: Caller = field(default_factory=Caller)
@@ -187,9 +192,10 @@ class Connection(asyncio.Protocol):
         if self._parser.should_upgrade():
             return  # see `_parse`
         self._in_head = False
-        length = next((int(value) for name, value in request.headers if name == b"content-length"), 0)
+        length = int(_header(request, b"content-length") or 0)
         if length > limits.body_bytes:
             raise _too_large(limits)
+        request.body = make_body(length, _header(request, b"inference-header-content-length"))
         self.deadline = time.monotonic() + limits.transfer_seconds(length or limits.body_bytes)
         self._continue_is_due = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in request.headers
@@ -215,16 +221,19 @@ class Connection(asyncio.Protocol):
 
     # What the worker calls.
 
-    def send(self, answer: bytes, keep_alive: bool) -> None:
+    def send(self, answer: Answer, keep_alive: bool) -> None:
         """Write the answer of the request in hand, and go on with what came after it."""
         self._answering = False
         if self._transport.is_closing():
             return
-        self._transport.write(answer)
+        if isinstance(answer, bytes):
+            self._transport.write(answer)
+        else:
+            self._transport.writelines(answer)
         if not keep_alive:
             self.close()
             return
-        wait = self._limits.transfer_seconds(len(answer)) if self._unsent else self._limits.idle_seconds
+        wait = self._limits.transfer_seconds(_size(answer)) if self._unsent else self._limits.idle_seconds
         self.deadline = time.monotonic() + wait
         self._advance()
 
@@ -355,8 +364,11 @@ def environ_of(request: Request, connection: Connection, base: Environ) -> Envir
     return environ
 
 
-def call(application: Application, environ: Environ, keep_alive: bool) -> bytes:
-    """Call a WSGI application and return its answer as HTTP/1.1."""
+def call(application: Application, environ: Environ, keep_alive: bool) -> Answer:
+    """Call a WSGI application and return its answer as HTTP/1.1.
+
+    The application may answer in pieces of memory where it finds `serving.sends_memory` in the environ.
+    """
     head: list[tuple[str, list[tuple[str, str]]]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], error: Any = None) -> None:
@@ -364,7 +376,7 @@ def call(application: Application, environ: Environ, keep_alive: bool) -> bytes:
 
     parts = application(environ, start_response)
     try:
-        body = b"".join(parts)
+        body = list(parts)
     finally:
         close = getattr(parts, "close", None)
         if close is not None:
@@ -372,10 +384,15 @@ def call(application: Application, environ: Environ, keep_alive: bool) -> bytes:
     status, headers = head[0]
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
     if not any(name.lower() == "content-length" for name, _ in headers):
-        lines.append(f"Content-Length: {len(body)}")
+        lines.append(f"Content-Length: {sum(map(len, body))}")
     lines.append(f"Date: {_now()}")
     lines.append("Connection: keep-alive\r\n\r\n" if keep_alive else "Connection: close\r\n\r\n")
-    return "\r\n".join(lines).encode("latin-1") + (b"" if environ["REQUEST_METHOD"] == "HEAD" else body)
+    answer = ["\r\n".join(lines).encode("latin-1"), *([] if environ["REQUEST_METHOD"] == "HEAD" else body)]
+    return answer if _size(answer) > JOINED_BYTES else b"".join(answer)
+
+
+def _size(answer: Answer) -> int:
+    return len(answer) if isinstance(answer, bytes) else sum(map(len, answer))
 
 
 _ENVIRON_NAMES = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
@@ -403,6 +420,11 @@ def _too_large(limits: Limits) -> Refused:
         f"The request body is larger than {limits.body_bytes} bytes; send fewer rows at once or raise "
         "SERVING_MAX_BODY_BYTES",
     )
+
+
+def _header(request: Request, wanted: bytes) -> bytes | None:
+    """The first value of a header; None where the request has none of that name."""
+    return next((value for name, value in request.headers if name == wanted), None)
 
 
 def _head_without_upgrade(request: Request) -> bytes:

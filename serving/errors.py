@@ -4,7 +4,7 @@ ServingError                500  anything that is the server's own fault
 |- InvalidArgument          400  the request is wrong in itself
 |- FailedPrecondition       400  right in itself, wrong for this model
 |- Unauthenticated          401  nobody knows who asks
-|- PermissionDenied         403  the caller is known, and may not do this
+|- PermissionDenied         403  the caller may not do this, or nobody may
 |- NotFound                 404  no such model, version or path
 |- MethodNotAllowed         405  the path exists for other methods; `.allowed` names them
 |- PayloadTooLarge          413  more bytes than a limit allows

@@ -1,6 +1,6 @@
 """What every way in shares: find a model, look at it, run it.
 
-The protocols (v1 today) and the command line translate to and from these calls; nothing here knows HTTP or JSON.
+The protocols (v1, v2) and the command line translate to and from these calls; nothing here knows HTTP or JSON.
 """
 
 import time
@@ -10,11 +10,13 @@ from typing import Any, Protocol
 
 from serving import metrics
 from serving.caller import PATIENT, Caller
-from serving.errors import InvalidArgument, NotFound
+from serving.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
+from serving.models.control import ModelControl
 from serving.models.examples import serialize_examples
 from serving.models.lifecycle import Handle, State, Statuses, VersionStatus
 from serving.models.manager import ModelManager
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.statistics import Statistics, Totals, row_count
 from serving.tensors.examples import Example
 from serving.tensors.spec import DTYPES, Array, shape_text
 
@@ -44,18 +46,27 @@ def _everything(model: str) -> bool:
 
 
 class Inference:
-    """Runs and describes models. May be used by several threads at once.
+    """Runs, describes and controls models: no protocol reaches a model past this. May be used by several threads.
 
     `sees` says of a model's name whether it exists for the caller of the request in hand; here, below every protocol,
     so that no path to a model goes round it.
     """
 
     def __init__(
-        self, manager: ModelManager, board: Board, timeout_seconds: float, sees: Callable[[str], bool] | None = None
+        self,
+        manager: ModelManager,
+        board: Board,
+        timeout_seconds: float,
+        statistics: Statistics | None = None,
+        control: ModelControl | None = None,
+        sees: Callable[[str], bool] | None = None,
     ) -> None:
+        """Without `control` models cannot be loaded or unloaded."""
         self._manager = manager
         self._board = board
         self._timeout_seconds = timeout_seconds
+        self._statistics = statistics or Statistics(None, 0)
+        self._control = control
         self._sees = sees or _everything
 
     def borrow(self, choice: ModelChoice) -> Handle:
@@ -72,11 +83,26 @@ class Inference:
     ) -> dict[str, Array]:
         """Run a signature on one tensor for each of its inputs; one tensor for each of its outputs."""
         run_seconds, rows = metrics.run_metrics(handle.model, handle.version)
-        started = time.perf_counter()
-        outputs = handle.servable.run(signature.name, inputs, caller)
-        metrics.note(run_seconds, time.perf_counter() - started)
-        metrics.note(rows, next((len(array) for array in inputs.values() if array.ndim), 1))
+        counters = self._statistics.of(handle.model, handle.version)
+        started = time.perf_counter_ns()
+        try:
+            outputs = handle.servable.run(signature.name, inputs, caller)
+        except Exception:
+            counters.failed(time.perf_counter_ns() - started)
+            raise
+        ns, row_number = time.perf_counter_ns() - started, row_count(inputs)
+        counters.ran(row_number, ns)
+        metrics.note(run_seconds, ns / 1e9)
+        metrics.note(rows, row_number)
         return outputs
+
+    def note_conversion(self, handle: Handle, input_ns: int, output_ns: int) -> None:
+        """Count the time that it took to read the tensors of a request that succeeded, and to write the answer's."""
+        self._statistics.of(handle.model, handle.version).converted(input_ns, output_ns)
+
+    def statistics(self, model: str, version: int) -> Totals:
+        """What requests to a model version have cost so far, in all workers."""
+        return self._statistics.read(model, version)
 
     def classify(
         self, handle: Handle, signature: Signature, examples: list[Example], caller: Caller = PATIENT
@@ -130,6 +156,28 @@ class Inference:
             raise NotFound(f"Could not find version {version} of model {choice.name}")
         return one
 
+    def available(self, choice: ModelChoice) -> tuple[int, ...]:
+        """The versions that every worker has available, newest first, or the one that the request names.
+
+        NotFound for what is not there or was unloaded, Unavailable, with the reason, for what is not loaded yet.
+        """
+        statuses = self.statuses(choice)
+        versions = tuple([status.version for status in statuses if status.state is State.AVAILABLE])
+        if not versions and _is_leaving(statuses):
+            raise NotFound(f"Model {choice.name} has no available versions: {_reason(statuses)}")
+        if not versions:
+            raise Unavailable(f"Model {choice.name} is not ready: {_reason(statuses)}")
+        return versions
+
+    def all_available(self) -> list[tuple[str, int]]:
+        """The name and number of every version that every worker has available."""
+        return [
+            (name, status.version)
+            for name, (statuses, *_) in self.models().items()
+            for status in reversed(statuses)
+            if status.state is State.AVAILABLE
+        ]
+
     def models(self) -> dict[str, tuple[tuple[VersionStatus, ...], Mapping[str, int], Mapping[str, Any]]]:
         """Every listed model that the caller sees: its versions, newest first, its labels, and how it is batched."""
         return {
@@ -137,6 +185,33 @@ class Inference:
             for name, its in sorted(self._board.read().items())
             if self._sees(name)
         }
+
+    @property
+    def is_controlled(self) -> bool:
+        """Whether models may be loaded and unloaded."""
+        return self._control is not None
+
+    def unloaded(self) -> dict[str, list[int]]:
+        """The versions on disk, highest first, of each model that is unloaded by hand."""
+        unloaded = {} if self._control is None else self._control.unloaded()
+        return {name: versions for name, versions in unloaded.items() if self._sees(name)}
+
+    def load(self, model: str) -> None:
+        """Have every worker look at a model anew and serve it; PermissionDenied where models are not controlled."""
+        self._controlled(model).load(model)
+
+    def unload(self, model: str) -> None:
+        """Have every worker serve a model no more; PermissionDenied where models are not controlled."""
+        self._controlled(model).unload(model)
+
+    def _controlled(self, model: str) -> ModelControl:
+        if self._control is None:
+            raise PermissionDenied(
+                "Models cannot be loaded and unloaded here: the server runs without SERVING_ALLOW_MODEL_CONTROL=true"
+            )
+        if not self._sees(model):
+            raise NotFound(f"Model {model} is not found")
+        return self._control
 
     def unready(self) -> dict[str, str]:
         """Why the server is not ready: a reason by the name of each model that some worker cannot answer for.
@@ -152,7 +227,7 @@ class Inference:
             name: _reason(its)
             for statuses in workers
             for name, its in sorted(statuses.items())
-            if not _has_available(its)
+            if not _has_available(its) and not (its and _is_leaving(its))
         }
         shown = {name: reason for name, reason in reasons.items() if self._sees(name)}
         return shown if len(shown) == len(reasons) else shown | {"": "a model is not available"}
@@ -204,6 +279,11 @@ def _check_matrix(array: Array, rows: int, name: str, proto: str) -> None:
 def _proto(array: Array) -> str:
     """The DataType of what a model really answered, which need not be what its signature declares."""
     return _PROTOS.get(array.dtype, f"DT_{array.dtype.name.upper()}")
+
+
+def _is_leaving(statuses: tuple[VersionStatus, ...]) -> bool:
+    """Whether a model is being taken out of service, or has been."""
+    return all(status.state in (State.UNLOADING, State.END) and not status.failed for status in statuses)
 
 
 def _has_available(statuses: tuple[VersionStatus, ...]) -> bool:

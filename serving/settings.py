@@ -165,6 +165,9 @@ class Settings:
         "required", _choice("required", "optional"), "whether a connection without a client certificate is refused"
     )
     audit_file: Path | None = setting(None, _path, "file to append a line of JSON to for each request, for auditors")
+    allow_model_control: bool = setting(
+        False, _flag, "let callers load and unload models through /v2/repository/models/NAME/load and /unload"
+    )
     access_log: bool = setting(True, _flag, "write a line for each request")
     log_format: str = setting("text", _choice("text", "json"), "form of the log lines")
     runtime_dir: Path | None = setting(
@@ -196,6 +199,16 @@ class Settings:
     def limits_dir(self) -> Path | None:
         """Where the workers count what each key has used; None for a process alone."""
         return self.runtime_dir and self.runtime_dir / "limits"
+
+    @property
+    def control_dir(self) -> Path | None:
+        """Where the workers find what administration has ordered; None for a process alone."""
+        return self.runtime_dir and self.runtime_dir / "control"
+
+    @property
+    def statistics_dir(self) -> Path | None:
+        """Where the workers count what requests have cost; None for a process alone."""
+        return self.runtime_dir and self.runtime_dir / "statistics"
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Name, value, default and meaning of every setting, as text, in the order of the table."""

@@ -25,6 +25,7 @@ from gunicorn.workers.base import Worker
 
 from serving import capacity
 from serving.connection import (
+    Answer,
     Application,
     Connection,
     Environ,
@@ -115,6 +116,7 @@ class _Front:
             "wsgi.multithread": True,
             "wsgi.multiprocess": True,
             "wsgi.run_once": False,
+            "serving.sends_memory": True,
         }
         self.limits = Limits(
             body_bytes=settings.max_body_bytes,
@@ -174,7 +176,7 @@ class _Front:
         with contextlib.suppress(RuntimeError):  # the loop has ended without waiting for this answer
             self._loop.call_soon_threadsafe(connection.send, answer, keep_alive)
 
-    def _answer(self, request: Request, connection: Connection) -> tuple[bytes, bool]:
+    def _answer(self, request: Request, connection: Connection) -> tuple[Answer, bool]:
         keep_alive = request.keep_alive and not self._draining
         try:
             return call(self._application, environ_of(request, connection, self._base), keep_alive), keep_alive

@@ -126,6 +126,36 @@ def several_signatures(path: Path) -> None:
     _save(path, {**signatures, "constant": constant})
 
 
+def total(path: Path) -> None:
+    """Answer `y` [1], the sum of float `x` [-1]."""
+    _save(path, _signature(lambda x: {"y": tf.reduce_sum(x)[None]}, x=((None,), "float32")))
+
+
+def doubling(path: Path, *names: str) -> None:
+    """Answer `y = 2 * x` for float `x` by signatures of these names, none of which is the default."""
+    _save(path, {name: _signature(lambda x: {"y": 2 * x}, x=((None,), "float32")) for name in names})
+
+
+def add_and_subtract(path: Path) -> None:
+    """Answer `OUTPUT0`, the sum, and `OUTPUT1`, the difference, of `INPUT0` and `INPUT1`, int32 [-1, 16]."""
+
+    def run(INPUT0: Tensor, INPUT1: Tensor) -> dict[str, Tensor]:  # noqa: N803, as the model of other servers' examples
+        return {"OUTPUT0": INPUT0 + INPUT1, "OUTPUT1": INPUT0 - INPUT1}
+
+    row = ((None, 16), "int32")
+    _save(path, _signature(run, INPUT0=row, INPUT1=row))
+
+
+def mixture(path: Path) -> None:
+    """Answer `flag_out`, `half_out`, `number_out` and `text_out`, the inputs of the names before `_out`, each [-1]."""
+
+    def run(**inputs: Tensor) -> dict[str, Tensor]:
+        return {f"{name}_out": tf.identity(value) for name, value in inputs.items()}
+
+    dtypes = {"flag": "bool", "half": "float16", "number": "int64", "text": "string"}
+    _save(path, _signature(run, **{name: ((None,), dtype) for name, dtype in dtypes.items()}))
+
+
 def no_batch(path: Path) -> None:
     """Square a float scalar by default, transpose a float [3, 3] for `matrix`."""
     square = _signature(lambda x: {"y": x * x}, x=((), "float32"))

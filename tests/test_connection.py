@@ -467,3 +467,19 @@ class TestWsgi:
         answer = call(application, {"REQUEST_METHOD": "HEAD"}, keep_alive=False)
         assert b"Content-Length: 5\r\n" in answer
         assert answer.endswith(b"Connection: close\r\n\r\n")
+
+    def test_a_large_answer_is_not_put_together(self) -> None:
+        memory = memoryview(bytearray(100_000))
+
+        def application(environ: dict[str, Any], start_response: Any) -> Any:
+            start_response("200 OK", [])
+            return [b"x", memory]
+
+        answer = call(application, {"REQUEST_METHOD": "POST"}, keep_alive=True)
+        assert not isinstance(answer, bytes)
+        assert answer[2] is memory
+        connection, transport = connect(FakeFront())
+        connection.send(answer, keep_alive=True)
+        head, _, body = transport.written.partition(b"\r\n\r\n")
+        assert b"Content-Length: 100001" in head
+        assert body == b"x" + bytes(100_000)

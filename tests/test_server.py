@@ -1,5 +1,6 @@
 """The server as users run it: a process, its port, its signals, its workers."""
 
+import json
 import os
 import shutil
 import signal
@@ -240,3 +241,40 @@ def refused(settings: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         gunicorn(), cwd=ROOT, env=environment(**settings), capture_output=True, text=True, timeout=30, check=False
     )
+
+
+def test_a_binary_tensor_of_16_megabytes_costs_less_than_30_of_memory(tmp_path: Path) -> None:
+    saved_models.total(tmp_path / "models" / "1")
+    elements = 4_000_000
+    head = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "x",
+                    "shape": [elements],
+                    "datatype": "FP32",
+                    "parameters": {"binary_data_size": 4 * elements},
+                }
+            ]
+        }
+    ).encode()
+    body = head + bytes(4 * elements)
+    settings: dict[str, Any] = {"SERVING_MODEL_DIR": tmp_path / "models", "WEB_CONCURRENCY": 1}
+    with serving(tmp_path / "log", **settings) as server:
+        (worker,) = server.workers()
+
+        def ask() -> None:
+            answer = server.ask("POST", "/v2/models/model/infer", body, Inference_Header_Content_Length=str(len(head)))
+            assert answer.json["outputs"][0]["data"] == [0.0]
+
+        ask()
+        Path(f"/proc/{worker}/clear_refs").write_text("5")  # from here on the peak is counted anew
+        before = memory(worker, "VmRSS")
+        ask()
+        assert memory(worker, "VmHWM") - before < 30e6
+
+
+def memory(pid: int, name: str) -> int:
+    """A line of /proc/PID/status in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))

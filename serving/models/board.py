@@ -3,16 +3,17 @@
 Every worker loads its own copies. Each writes its statuses to a file of its own in a directory that all share, and
 reads those of the others, so that any worker can say what the server as a whole has available.
 
-    {"settled": true, "models": {"half": [[2, "AVAILABLE", "OK", ""], [1, "END", "OK", ""]]}}
+    {"settled": true, "orders": 3, "models": {"half": [[2, "AVAILABLE", "OK", ""], [1, "END", "OK", ""]]}}
 
 A worker takes connections from when it has settled: when each of its models has a version that was tried, or none to
-come. Until then it does not count beside those that have.
+come. Until then it does not count beside those that have. `orders` is how far it has carried out what administration
+has ordered (control.py).
 """
 
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class _Worker:
 
     statuses: Statuses
     settled: bool
+    orders: int = 0
 
 
 class StatusBoard:
@@ -36,15 +38,27 @@ class StatusBoard:
     One thread may publish while any read. What cannot be written is logged; what cannot be read is left out.
     """
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        orders: Callable[[], int] = lambda: 0,
+        is_settled: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`orders` gives the number of the last order that this process has looked at.
+
+        As long as not `is_settled`, this process has not settled, whatever it publishes.
+        """
+        self._orders = orders
+        self._is_settled = is_settled
         self._file = None if directory is None else directory / f"{os.getpid()}.json"
         self._own: _Worker | None = None
         self._closed = False
 
     def publish(self, statuses: Statuses) -> None:
         """Make the statuses of this process known to the others."""
-        settled = (self._own is not None and self._own.settled) or all(_is_tried(its) for its in statuses.values())
-        own = self._own = _Worker(statuses, settled)
+        tried = self._is_settled() and all(_is_tried(its) for its in statuses.values())
+        settled = tried or (self._own is not None and self._own.settled)
+        own = self._own = _Worker(statuses, settled, self._orders())
         metrics.show_model_states(
             {(name, status.version): status.state for name, its in statuses.items() for status in its}
         )
@@ -62,16 +76,23 @@ class StatusBoard:
 
     def workers(self) -> list[Statuses]:
         """The statuses of each worker that has settled, this one first; of all of them while none has."""
-        own = [] if self._own is None else [self._own]
-        workers = [*own, *self._others()]
-        settled = [worker.statuses for worker in workers if worker.settled]
-        return settled or [worker.statuses for worker in workers]
+        return [worker.statuses for worker in self._that_count()]
+
+    def obeyed(self, number: int) -> list[Statuses] | None:
+        """The statuses of each worker, once all of them have looked at the orders up to this number; None before."""
+        workers = self._that_count()
+        return [worker.statuses for worker in workers] if all(its.orders >= number for its in workers) else None
 
     def close(self) -> None:
         """Take back what this process published; what it publishes later the others do not see. Twice is safe."""
         self._closed = True
         if self._file is not None:
             self._file.unlink(missing_ok=True)
+
+    def _that_count(self) -> list[_Worker]:
+        own = [] if self._own is None else [self._own]
+        workers = [*own, *self._others()]
+        return [worker for worker in workers if worker.settled] or workers
 
     def _others(self) -> Iterator[_Worker]:
         if self._file is None:
@@ -122,7 +143,7 @@ def _as_text(worker: _Worker) -> str:
         name: [(its.version, its.state, its.error_code, its.error_message) for its in versions]
         for name, versions in worker.statuses.items()
     }
-    return json.dumps({"settled": worker.settled, "models": models})
+    return json.dumps({"settled": worker.settled, "orders": worker.orders, "models": models})
 
 
 def _from_text(text: str) -> _Worker:
@@ -135,7 +156,7 @@ def _from_text(text: str) -> _Worker:
             )
             for name, rows in said["models"].items()
         }
-        return _Worker(statuses, bool(said["settled"]))
+        return _Worker(statuses, bool(said["settled"]), int(said.get("orders", 0)))
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"not the statuses of a worker: {error}") from error
 

@@ -16,6 +16,7 @@ from serving.models.parameters import BatchingParameters, parameters_of_model, r
 from serving.models.provenance import Inspector
 from serving.models.runtime import choose_device, list_gpus, session_config
 from serving.models.servable import Servable, clean_message, error_code
+from serving.models.statistics import Counted, Statistics
 from serving.models.trial import are_quick, try_signatures
 from serving.models.warmup import warm_up
 from serving.settings import Settings
@@ -26,7 +27,9 @@ log = logging.getLogger(__name__)
 class Loader:
     """Loads SavedModels for one worker. `gpus` are the names of those it may choose from."""
 
-    def __init__(self, settings: Settings, gpus: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, gpus: Sequence[str] | None = None, statistics: Statistics | None = None
+    ) -> None:
         found = list_gpus() if gpus is None else gpus
         device = choose_device(found, settings.worker_index)
         threads = capacity.tensorflow_threads(capacity.this_machine(), settings.workers)
@@ -39,6 +42,7 @@ class Loader:
         self._timeout_seconds = settings.request_timeout_seconds
         self._target_seconds = settings.latency_target_ms / 1000
         self._parameters = read_parameters(settings.batching_parameters_file)
+        self._statistics = statistics or Statistics(None, 0)
 
     def __call__(self, name: str, version: int, path: Path) -> Batcher:
         """Check, load, warm up and try the SavedModel at `path`; LoadError says why it cannot be."""
@@ -52,11 +56,11 @@ class Loader:
             if self._check_golden:
                 check_golden(servable, path)
             inspected.confirm()
-        batcher = self._batcher(name, servable, asked)
+        batcher = self._batcher(name, version, servable, asked)
         metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
         return batcher
 
-    def _batcher(self, name: str, servable: Servable, asked: BatchingParameters) -> Batcher:
+    def _batcher(self, name: str, version: int, servable: Servable, asked: BatchingParameters) -> Batcher:
         """Try the signatures, and decide by that how each is run."""
         profiles = try_signatures(servable, sizes_asked(asked))
         plans = {signature: plan(profile, asked, self._target_seconds) for signature, profile in profiles.items()}
@@ -66,7 +70,8 @@ class Loader:
         is_quick = are_quick(profiles) and not any(its.limits and its.limits.delay_seconds for its in plans.values())
         if is_quick:
             servable.run_in_callers_thread([signature for signature, profile in profiles.items() if profile.quick])
-        return Batcher(servable, plans, name, is_quick, on_slow=partial(servable.run_in_callers_thread, ()))
+        counted = Counted(servable, self._statistics.of(name, version))
+        return Batcher(counted, plans, name, is_quick, on_slow=partial(servable.run_in_callers_thread, ()))
 
 
 def _warm_up(servable: Servable, path: Path) -> None:

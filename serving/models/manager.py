@@ -42,6 +42,7 @@ class ModelManager:
         self._lock = threading.Lock()
         self._models: dict[str, Model] = {}
         self._stop = threading.Event()
+        self._look_now = threading.Event()
         self._settled = threading.Event()
         self._garbage = threading.Event()
         self._has_loaded = False
@@ -54,6 +55,7 @@ class ModelManager:
     def close(self) -> None:
         """Stop loading and unload everything; what requests hold closes when they return it. Twice is safe."""
         self._stop.set()
+        self._look_now.set()
         if self._thread.is_alive():
             self._thread.join()
         for name, model in self._models.items():
@@ -61,6 +63,10 @@ class ModelManager:
                 if its.instance is not None:
                     self._unload(name, version)
         self._tell()
+
+    def look_now(self) -> None:
+        """Look at the source soon, without waiting for the next poll."""
+        self._look_now.set()
 
     def wait_until_settled(self, timeout: float) -> bool:
         """Wait until every model has a version that was tried, or none to come; whether that is so now."""
@@ -140,13 +146,14 @@ class ModelManager:
             else:
                 self._unload(action.name, action.version)
         self._forget()
-        self._tell()
         if self._all_tried():
             self._settled.set()
+        self._tell()
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._stop.wait(self._work())
+            self._look_now.wait(self._work())
+            self._look_now.clear()
 
     def _work(self) -> float | None:
         """Do what there is to do; how many seconds to wait before the next time, None when there is none."""
@@ -228,6 +235,7 @@ class ModelManager:
                 its.state = State.END
             self._garbage.set()
             log.info("model %s version %d is unloaded", name, version)
+            self._look_now.set()
 
         if instance is not None:
             instance.retire(ended)

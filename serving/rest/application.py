@@ -4,7 +4,7 @@ For a small model that machinery is most of what a request costs. What is left o
 that Flask documents for it; routes, blueprints, hooks, error handlers and the test client are Flask's.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
@@ -15,6 +15,8 @@ from werkzeug.routing import Rule
 
 MAX_ROUTES = 1024
 """How many paths are remembered together with the view that answers them."""
+SENDS_MEMORY = "serving.sends_memory"
+"""Where in the WSGI environ a server says that it takes pieces of memory as well as bytes."""
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -26,21 +28,35 @@ _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in H
 
 @dataclass(slots=True)
 class Answer:
-    """A whole answer, which is a WSGI application as Flask's responses are. Header names are given once each."""
+    """A whole answer, which is a WSGI application as Flask's responses are. Header names are given once each.
+
+    The body is followed by the pieces of the `tail`, which a server that can send memory sends without a copy.
+    """
 
     body: bytes
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    tail: Sequence[bytes | memoryview] = ()
 
     def vary(self, name: str) -> None:
         """Say that the answer depends on a header of the request."""
         known = self.headers.get("Vary")
         self.headers["Vary"] = f"{known}, {name}" if known else name
 
+    def join(self) -> bytes:
+        """Make the body, which is returned, all of the answer."""
+        if self.tail:
+            self.body, self.tail = b"".join((self.body, *self.tail)), ()
+        return self.body
+
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        headers = [*self.headers.items(), ("Content-Length", str(len(self.body)))]
+        if not environ.get(SENDS_MEMORY):
+            self.join()
+        size = len(self.body) + sum(map(len, self.tail))
+        headers = [*self.headers.items(), ("Content-Length", str(size))]
         start_response(_STATUS_LINES.get(self.status) or str(self.status), headers)
-        return (b"" if environ["REQUEST_METHOD"] == "HEAD" else self.body,)
+        pieces: Sequence[Any] = (self.body, *self.tail)
+        return (b"",) if environ["REQUEST_METHOD"] == "HEAD" else pieces
 
 
 def json_answer(body: bytes, status: int = 200) -> Answer:

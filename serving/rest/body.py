@@ -15,12 +15,17 @@ _WINDOW_BITS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 
 
 def read_body(environ: dict[str, Any], max_bytes: int, max_decompressed_bytes: int) -> bytes:
+    """The same as `read_buffer`, as bytes of its own."""
+    return bytes(read_buffer(environ, max_bytes, max_decompressed_bytes))
+
+
+def read_buffer(environ: dict[str, Any], max_bytes: int, max_decompressed_bytes: int) -> memoryview:
     """The body that a WSGI request promises, whole and decompressed.
 
     PayloadTooLarge beyond either limit, InvalidArgument for a body that ends early or does not decompress,
     UnsupportedMediaType for a Content-Encoding other than gzip and deflate.
     """
-    body = _read(environ, max_bytes)
+    body = memoryview(_read(environ, max_bytes))
     encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if encoding in ("", "identity"):
         return body
@@ -29,18 +34,26 @@ def read_body(environ: dict[str, Any], max_bytes: int, max_decompressed_bytes: i
     return _decompress(body, encoding, max_decompressed_bytes)
 
 
-def _read(environ: dict[str, Any], max_bytes: int) -> bytes:
+def _read(environ: dict[str, Any], max_bytes: int) -> bytes | memoryview:
     stream: IO[bytes] = environ["wsgi.input"]
     if environ.get("wsgi.input_terminated") and "CONTENT_LENGTH" not in environ:
-        body = _read_some(stream, max_bytes + 1)
-        _check_size(len(body), max_bytes)
-        return body
+        whole = _read_some(stream, max_bytes + 1)
+        _check_size(len(whole), max_bytes)
+        return whole
     length = _promised_length(environ)
     _check_size(length, max_bytes)
-    body = _read_some(stream, length)
+    body: bytes | memoryview = _take(stream, length) if hasattr(stream, "getbuffer") else _read_some(stream, length)
     if len(body) < length:
         raise InvalidArgument(f"The request body ended after {len(body)} of {length} bytes")
     return body
+
+
+def _take(stream: Any, size: int) -> memoryview:
+    """The next bytes of a stream that is in memory already, without a copy."""
+    start = stream.tell()
+    stream.seek(start + size)
+    taken: memoryview = stream.getbuffer()[start : start + size]
+    return taken
 
 
 def _promised_length(environ: dict[str, Any]) -> int:
@@ -65,7 +78,7 @@ def _check_size(size: int, max_bytes: int) -> None:
         )
 
 
-def _decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
+def _decompress(body: memoryview, encoding: str, max_bytes: int) -> memoryview:
     """All members of a compressed body, stopped as soon as they exceed `max_bytes`."""
     data = bytearray()
     position = 0
@@ -77,10 +90,10 @@ def _decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
                 raise InvalidArgument(f"The request body ended before its {encoding} stream did")
             data += _decompress_chunk(stream, chunk, encoding, max_bytes - len(data))
             position += len(chunk) - len(stream.unused_data)
-    return bytes(data)
+    return memoryview(data)
 
 
-def _decompress_chunk(stream: Any, chunk: bytes, encoding: str, left: int) -> bytes:
+def _decompress_chunk(stream: Any, chunk: memoryview, encoding: str, left: int) -> bytes:
     try:
         data: bytes = stream.decompress(chunk, left + 1)
     except zlib.error:

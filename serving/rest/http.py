@@ -41,13 +41,15 @@ COMPRESS_FROM_BYTES = 4096
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 MAX_TIMEOUT_MS = 24 * 3600 * 1000
 
+_ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""How answers may be compressed, the first where a caller takes both, with zlib's number for its form."""
 _MALFORMED = "Malformed request: "
 _SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
 _TRACE = "serving.trace"
 _DIGITS = re.compile(r"[0-9]{1,9}")
-_EXPOSED = "X-Model-Version, X-Request-Id"
-_SENT = "Content-Type"
-_SENT_WITH_KEYS = "Content-Type, Authorization, X-API-Key"
+_EXPOSED = "X-Model-Version, X-Request-Id, Inference-Header-Content-Length"
+_SENT = "Content-Type, Inference-Header-Content-Length"
+_SENT_WITH_KEYS = f"{_SENT}, Authorization, X-API-Key"
 _ORIGIN = re.compile(r"https?://")
 _UPSTREAM_PATH = re.compile(r"(?i)/v1/")
 
@@ -141,8 +143,8 @@ def attach(app: Application, settings: Settings, request_logs: Sequence[AccessLo
         answer.headers["X-Request-Id"] = notes.request_id
         if settings.cors_origins:
             _allow_origin(answer, settings.cors_origins, _SENT if guard is None else _SENT_WITH_KEYS)
-        if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "").lower():
-            _compress(answer)
+        if accepted := environ.get("HTTP_ACCEPT_ENCODING"):
+            _compress(answer, accepted)
         record(notes, environ["REQUEST_METHOD"], notes.path, answer.status, environ.get("REMOTE_ADDR", ""))
         return answer
 
@@ -232,11 +234,17 @@ def _allow_origin(answer: Answer, origins: tuple[str, ...], may_send: str) -> No
         answer.vary("Origin")
 
 
-def _compress(answer: Answer) -> None:
-    """Compress an answer that is worth it, for a caller that takes gzip."""
-    answer.vary("Accept-Encoding")
-    if len(answer.body) < COMPRESS_FROM_BYTES or not request.accept_encodings["gzip"]:
+def _compress(answer: Answer, accepted: str) -> None:
+    """Compress an answer that is worth it, for a caller that names an encoding among those that it takes."""
+    named = [encoding for encoding in _ENCODINGS if encoding in accepted.lower()]
+    if not named:
         return
-    stream = zlib.compressobj(level=1, wbits=16 + zlib.MAX_WBITS)
-    answer.body = stream.compress(answer.body) + stream.flush()
-    answer.headers["Content-Encoding"] = "gzip"
+    answer.vary("Accept-Encoding")
+    if len(answer.body) + sum(map(len, answer.tail)) < COMPRESS_FROM_BYTES:
+        return
+    encoding = next((encoding for encoding in named if request.accept_encodings[encoding]), None)
+    if encoding is None:
+        return
+    stream = zlib.compressobj(level=1, wbits=_ENCODINGS[encoding])
+    answer.body = stream.compress(answer.join()) + stream.flush()
+    answer.headers["Content-Encoding"] = encoding

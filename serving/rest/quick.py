@@ -10,8 +10,10 @@ from serving.inference import Inference
 MAX_BODY_BYTES = 16 * 1024
 """A larger body takes too long to parse while others wait."""
 
-_ALWAYS = (b"/healthz", b"/readyz")
-_PREDICT = re.compile(rb"/v1/models/([^/:]+)(?:/(?:versions|labels)/[^/:]+)?:predict")
+_ALWAYS = (b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready")
+_PREDICT = re.compile(
+    rb"/v(?:1/models/([^/:]+)(?:/(?:versions|labels)/[^/:]+)?:predict|2/models/([^/]+)(?:/versions/[^/]+)?/infer)"
+)
 
 
 def quick_requests(models: Inference) -> Callable[[str, bytes, int], bool]:
@@ -30,4 +32,4 @@ def quick_requests(models: Inference) -> Callable[[str, bytes, int], bool]:
 def _model(target: bytes) -> str | None:
     """The model that a request is to run, if it is such a request."""
     match = _PREDICT.fullmatch(target.partition(b"?")[0])
-    return unquote_to_bytes(match[1]).decode(errors="replace") if match else None
+    return unquote_to_bytes(match[1] or match[2]).decode(errors="replace") if match else None

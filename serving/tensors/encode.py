@@ -64,6 +64,11 @@ def encode_regressions(values: Array, non_finite: NonFinite) -> bytes:
     return orjson.dumps({"results": _writable("outputs", values, non_finite)}, option=_OPTIONS)
 
 
+def encode_flat(name: str, array: Array, non_finite: NonFinite) -> Any:
+    """A list of the numbers of a tensor in row-major order, for orjson to write with OPT_SERIALIZE_NUMPY."""
+    return _writable(name, array.reshape(-1), non_finite)
+
+
 def _check_rows(outputs: Mapping[str, Array]) -> None:
     if not outputs:
         raise InvalidArgument("Cannot convert empty tensor map to JSON")

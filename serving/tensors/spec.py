@@ -89,3 +89,10 @@ class TensorSpec:
 def shape_text(shape: tuple[int, ...]) -> str:
     """A shape as error texts write it: `[2,3]`."""
     return "[" + ",".join(map(str, shape)) + "]"
+
+
+def strings(values: list[bytes]) -> Array:
+    """A vector of strings."""
+    vector = np.empty(len(values), dtype=object)
+    vector[:] = values
+    return vector

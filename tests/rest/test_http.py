@@ -279,6 +279,7 @@ def test_a_small_answer_is_not_compressed(client: FlaskClient) -> None:
 
 PAGE = {"Origin": "https://app.example"}
 CORS = ["Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers"]
+ALLOWED = "Content-Type, Inference-Header-Content-Length"
 
 
 @pytest.fixture(scope="module")
@@ -308,18 +309,18 @@ def test_every_page_may_where_all_may(open_to_all: FlaskClient, headers: dict[st
     for path, status in ((PREDICT, 200), ("/v1/models/nobody:predict", 404), ("/v1/nothing", 404)):
         response = open_to_all.post(path, data=ROW, headers=headers)
         assert response.status_code == status
-        assert cors(response) == ["*", "POST, GET", "Content-Type"]
+        assert cors(response) == ["*", "POST, GET", ALLOWED]
 
 
 def test_a_page_that_may_call_may_read_what_the_headers_say(open_to_all: FlaskClient) -> None:
     headers = open_to_all.post(PREDICT, data=ROW, headers=PAGE).headers
-    assert headers["Access-Control-Expose-Headers"] == "X-Model-Version, X-Request-Id"
+    assert headers["Access-Control-Expose-Headers"] == "X-Model-Version, X-Request-Id, Inference-Header-Content-Length"
 
 
 @pytest.mark.parametrize("origin", ["https://app.example", "http://localhost:8080"])
 def test_a_listed_page_may_and_the_answer_is_for_it_alone(open_to_some: FlaskClient, origin: str) -> None:
     response = open_to_some.post(PREDICT, data=ROW, headers={"Origin": origin})
-    assert cors(response) == [origin, "POST, GET", "Content-Type"]
+    assert cors(response) == [origin, "POST, GET", ALLOWED]
     assert "Origin" in response.headers["Vary"]
 
 
@@ -338,7 +339,7 @@ def test_a_preflight_is_answered_without_a_body(open_to_all: FlaskClient, path: 
     response = open_to_all.options(path, headers=headers)
     assert response.status_code == 200
     assert response.data == b""
-    assert cors(response) == ["*", "POST, GET", "Content-Type"]
+    assert cors(response) == ["*", "POST, GET", ALLOWED]
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": "null"}])

@@ -1,0 +1,86 @@
+"""Inference: the body of a request to tensors, through the model, and to the body of an answer."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from flask import request
+
+from serving.errors import InvalidArgument
+from serving.inference import Inference, ModelChoice, find_signature
+from serving.models.lifecycle import Handle
+from serving.models.servable import Signature
+from serving.rest import schemas
+from serving.rest.application import Answer, json_answer
+from serving.rest.body import read_buffer
+from serving.rest.http import heed_deadline, trace
+from serving.rest.v2 import body
+from serving.rest.v2.inputs import read_inputs, read_raw_input
+from serving.rest.v2.metadata import described, signature_names
+from serving.rest.v2.outputs import Wanted, choose_outputs, render
+from serving.rest.v2.schemas import Infer as Envelope
+from serving.rest.v2.schemas import RequestParameters
+from serving.settings import Settings
+from serving.tensors.spec import Array
+from serving.tensors.unread import parse_around
+
+_ENVELOPE = Envelope()
+_RAW: dict[str, Any] = {"id": "", "parameters": RequestParameters(binary_output=True), "inputs": None, "outputs": ()}
+"""The envelope of a body that is nothing but the bytes of the only input."""
+
+
+class Infer:
+    """Answers inference requests. May be used by several threads at once."""
+
+    def __init__(self, models: Inference, settings: Settings) -> None:
+        self._models = models
+        self._settings = settings
+
+    def answer(self, choice: ModelChoice) -> Answer:
+        """Answer the request in hand, which is for this model."""
+        notes = trace()
+        notes.method = "infer"
+        heed_deadline()
+        sent = read_buffer(request.environ, self._settings.max_body_bytes, self._settings.max_decompressed_bytes)
+        started = time.perf_counter_ns()
+        json_bytes = request.environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
+        text, tail = body.split(sent, json_bytes)
+        envelope = _RAW if json_bytes is not None and not text else schemas.load(_ENVELOPE, parse_around(bytes(text)))
+        parameters: RequestParameters = envelope["parameters"]
+        if parameters.timeout:
+            notes.caller.allow(parameters.timeout / 1e6)
+        with self._models.borrow(choice) as handle:
+            notes.model, notes.version = handle.model, str(handle.version)
+            signature = _signature(handle, parameters.signature_name)
+            outputs = choose_outputs(signature, envelope["outputs"], parameters.binary_output)
+            inputs = _inputs(signature, envelope["inputs"], tail)
+            input_ns = time.perf_counter_ns() - started
+            tensors = self._models.run(handle, signature, inputs, notes.caller)
+            started = time.perf_counter_ns()
+            pieces = render(handle, Wanted(outputs, envelope["id"]), tensors, self._settings.non_finite)
+            self._models.note_conversion(handle, input_ns, time.perf_counter_ns() - started)
+        return _versioned(pieces, any(output.binary for output in outputs), handle.version)
+
+
+def _inputs(signature: Signature, sent: Any, tail: memoryview) -> dict[str, Array]:
+    return read_raw_input(signature, tail) if sent is None else read_inputs(signature, sent, tail)
+
+
+def _signature(handle: Handle, name: str) -> Signature:
+    """The signature that a request names with the parameter `signature_name`, or the one that the metadata shows."""
+    signature = find_signature(handle, name) if name else described(handle)
+    if signature is None:
+        names = ", ".join(signature_names(handle))
+        asked = f'has no signature "{name}"' if name else "has several signatures and none is the default"
+        raise InvalidArgument(f'Model {handle.model} {asked}; name one in the parameter "signature_name": {names}')
+    return signature
+
+
+def _versioned(pieces: Sequence[bytes | memoryview], binary: bool, version: int) -> Answer:
+    text, *tail = pieces
+    answer = json_answer(bytes(text))
+    answer.headers["X-Model-Version"] = str(version)
+    if binary:
+        answer.headers |= {"Content-Type": "application/octet-stream", body.HEADER: str(len(text))}
+        answer.tail = tail
+    return answer
