@@ -13,7 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import config_pb2, error_codes_pb2
 
 from serving import errors
-from serving.models.features import float_features
+from serving.models.features import Features, float_features, parsed_features
 from serving.models.nature import Nature, natures
 from serving.models.runtime import tf
 from serving.tensors.spec import Array, TensorSpec, shape_text
@@ -55,6 +55,8 @@ class Signature:
     """The SignatureDef as text, for error messages."""
     float_features: frozenset[str] = frozenset()
     """Features of tf.train.Example that the graph parses as floats, where the input is such examples."""
+    features: Features = field(default_factory=dict)
+    """All features that the graph is seen to parse."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,10 @@ class Servable:
         try:
             meta_graph = _load(self._session, path)
             definitions = dict(sorted(meta_graph.signature_def.items()))
-            floats = float_features(meta_graph)
+            features = parsed_features(meta_graph)
             self.natures: Mapping[str, Nature] = natures(meta_graph)
             self.signatures: Mapping[str, Signature] = {
-                name: _signature(name, definition, floats.get(name, frozenset()))
-                for name, definition in definitions.items()
+                name: _signature(name, definition, features.get(name, {})) for name, definition in definitions.items()
             }
             self.metadata: Mapping[str, Any] = {name: _metadata(definition) for name, definition in definitions.items()}
             self._wirings = {name: _wiring(definition) for name, definition in definitions.items()}
@@ -249,8 +250,9 @@ def _fill_from_copies(session: Any) -> None:
     )
 
 
-def _signature(name: str, definition: Any, floats: frozenset[str]) -> Signature:
-    return Signature(name, _specs(definition.inputs), _specs(definition.outputs), str(definition), floats)
+def _signature(name: str, definition: Any, features: Features) -> Signature:
+    floats = float_features(features)
+    return Signature(name, _specs(definition.inputs), _specs(definition.outputs), str(definition), floats, features)
 
 
 def _specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
