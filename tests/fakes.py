@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from serving.models.about import About
 from serving.models.lifecycle import LoadError
 from serving.models.source import Latest, ModelConfig, ModelOnDisk, Policy, Settled, VersionOnDisk, nothing_settled
 
@@ -17,6 +18,7 @@ class FakeServable:
         self.signatures = signatures or {}
         self.metadata = metadata or {}
         self.is_quick = False
+        self.about = About()
         self.closes = 0
 
     def run(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, Any]:

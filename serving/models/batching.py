@@ -20,6 +20,7 @@ import numpy as np
 
 from serving import metrics
 from serving.errors import DeadlineExceeded, Unavailable
+from serving.models.about import NOTHING_KNOWN, About
 from serving.models.lifecycle import Runnable
 from serving.models.servable import TIMED_OUT
 from serving.models.trial import Profile, are_quick
@@ -111,6 +112,7 @@ class Batcher:
         name: str,
         on_slow: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.thread_time,
+        about: About = NOTHING_KNOWN,
     ) -> None:
         """`profiles` says which signatures may be joined. Requests to others, and to quick ones, run as they are.
 
@@ -119,6 +121,7 @@ class Batcher:
         """
         self.signatures = model.signatures
         self.metadata = model.metadata
+        self.about = about
         self.is_quick = are_quick(profiles)
         self._model = model
         self._batchable = {name for name, its in profiles.items() if its.batchable and not its.quick}

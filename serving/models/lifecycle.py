@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from serving.errors import InvalidArgument
+from serving.models.about import About
 from serving.models.decisions import Known, Snapshot, backoff_seconds
 from serving.models.source import ModelOnDisk, wanted
 from serving.tensors.spec import Array
@@ -71,6 +72,8 @@ class LoadedModel(Runnable, Protocol):
 
     is_quick: bool
     """Whether a run takes no longer than handing it to another thread would."""
+    about: About
+    """What people are told of it."""
 
 
 class LoadError(Exception):

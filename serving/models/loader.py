@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from serving import capacity, metrics
+from serving.models.about import describe
 from serving.models.batching import Batcher, BatchLimits
 from serving.models.lifecycle import LoadError
 from serving.models.runtime import choose_device, list_gpus, session_config
 from serving.models.servable import Servable, clean_message, error_code
 from serving.models.trial import are_quick, try_signatures
-from serving.models.warmup import warm_up
+from serving.models.warmup import first_requests, warm_up
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -51,4 +52,11 @@ class Loader:
             servable.run_in_callers_thread([signature for signature, profile in profiles.items() if profile.quick])
         metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
         limits = BatchLimits(wait_seconds=self._timeout_seconds)
-        return Batcher(servable, profiles, limits, name, on_slow=partial(servable.run_in_callers_thread, ()))
+        return Batcher(
+            servable,
+            profiles,
+            limits,
+            name,
+            on_slow=partial(servable.run_in_callers_thread, ()),
+            about=describe(path, first_requests(path)),
+        )
