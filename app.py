@@ -8,7 +8,7 @@ from serving.models.board import StatusBoard
 from serving.models.configured import make_source
 from serving.models.loader import Loader
 from serving.models.manager import ModelManager
-from serving.rest import http, site, v1
+from serving.rest import docs, http, site, v1
 from serving.rest.application import Application
 from serving.rest.quick import quick_requests
 from serving.settings import Settings
@@ -35,5 +35,6 @@ def create_app(settings: Settings | None = None) -> Application:
     http.attach(app, settings, access_log)
     app.register_blueprint(v1.blueprint(inference, settings))
     app.register_blueprint(site.blueprint(inference, settings.metrics_dir))
+    app.register_blueprint(docs.blueprint(inference, settings))
     manager.start()
     return app

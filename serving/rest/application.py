@@ -40,7 +40,8 @@ class Answer:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         headers = [*self.headers.items(), ("Content-Length", str(len(self.body)))]
         start_response(_STATUS_LINES.get(self.status) or str(self.status), headers)
-        return (b"" if environ["REQUEST_METHOD"] == "HEAD" else self.body,)
+        is_bodiless = self.status == 304 or environ["REQUEST_METHOD"] == "HEAD"
+        return (b"" if is_bodiless else self.body,)
 
 
 def json_answer(body: bytes, status: int = 200) -> Answer:

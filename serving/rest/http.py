@@ -162,6 +162,8 @@ def _allow_origin(answer: Answer, origins: tuple[str, ...]) -> None:
 
 def _compress(answer: Answer) -> None:
     """Compress an answer that is worth it, for a caller that takes gzip."""
+    if "Content-Encoding" in answer.headers:
+        return
     answer.vary("Accept-Encoding")
     if len(answer.body) < COMPRESS_FROM_BYTES or not request.accept_encodings["gzip"]:
         return
