@@ -8,7 +8,7 @@ from serving.models.board import StatusBoard
 from serving.models.configured import make_source
 from serving.models.loader import Loader
 from serving.models.manager import ModelManager
-from serving.rest import docs, http, site, v1
+from serving.rest import console, docs, http, site, v1
 from serving.rest.application import Application
 from serving.rest.quick import quick_requests
 from serving.settings import Settings
@@ -36,5 +36,7 @@ def create_app(settings: Settings | None = None) -> Application:
     app.register_blueprint(v1.blueprint(inference, settings))
     app.register_blueprint(site.blueprint(inference, settings.metrics_dir))
     app.register_blueprint(docs.blueprint(inference, settings))
+    if settings.console:
+        app.register_blueprint(console.blueprint(inference, settings.metrics_dir))
     manager.start()
     return app

@@ -141,12 +141,21 @@ _shown_states: set[tuple[str, int, str]] = set()
 
 def render(directory: Path | None) -> bytes:
     """All metrics in Prometheus's text format: of every worker whose files are in `directory`, else of this process."""
+    return generate_latest(_registry(directory))
+
+
+def collect(directory: Path | None) -> Iterable[Metric]:
+    """The same as objects."""
+    return _registry(directory).collect()
+
+
+def _registry(directory: Path | None) -> CollectorRegistry:
     count_noted()
     if directory is None:
-        return generate_latest(REGISTRY)
+        return REGISTRY
     registry = CollectorRegistry()
     registry.register(_WorkersCollector(directory))
-    return generate_latest(registry)
+    return registry
 
 
 class _WorkersCollector:

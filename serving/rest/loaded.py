@@ -70,12 +70,13 @@ def loaded_versions(models: Inference) -> list[LoadedVersion]:
                 if handle is None:
                     continue
                 names = tuple(sorted(label for label, version in labels.items() if version == status.version))
-                found.append(_loaded(handle, latest, names))
+                found.append(describe_handle(handle, latest, names))
                 latest = False
     return found
 
 
-def _loaded(handle: Handle, is_latest: bool, labels: tuple[str, ...]) -> LoadedVersion:
+def describe_handle(handle: Handle, is_latest: bool = False, labels: tuple[str, ...] = ()) -> LoadedVersion:
+    """A version that is borrowed. What is described outlives the loan, for it holds no memory of the model."""
     its = handle.servable
     return LoadedVersion(handle.model, handle.version, is_latest, labels, its.signatures, its.metadata, its.about)
 

@@ -81,7 +81,7 @@ def _made_up(spec: TensorSpec) -> Array:
         return np.full(shape, b"word", dtype=object)
     if spec.dtype.kind is Kind.DECIMAL:
         drawn = np.random.default_rng(0).standard_normal(shape)
-        return np.asarray(drawn).round(2).astype(spec.dtype.numpy)
+        return (np.asarray(drawn).round(2) + 0.0).astype(spec.dtype.numpy)  # no -0.0
     return np.ones(shape, spec.dtype.numpy)
 
 
