@@ -37,6 +37,17 @@ function input(spec, attributes) {
   return h("input", { type: "text", inputmode: isWhole ? "numeric" : "decimal", autocomplete: "off", ...attributes });
 }
 
+/** What `read` gives; while that is an error, the control says so. */
+function checked(control, read) {
+  control.removeAttribute("aria-invalid");
+  try {
+    return read();
+  } catch (error) {
+    control.setAttribute("aria-invalid", "true");
+    throw error;
+  }
+}
+
 /** One value. */
 class ValueField {
   constructor(spec, onChange) {
@@ -47,7 +58,7 @@ class ValueField {
   }
 
   read() {
-    return valueOf(this.control.value, this.spec);
+    return checked(this.control, () => valueOf(this.control.value, this.spec));
   }
 
   load(value) {
@@ -87,7 +98,9 @@ class CellsField {
   }
 
   read() {
-    const values = this.cells.map((cell, place) => valueOf(cell.value, { ...this.spec, name: `${this.spec.name}[${place}]` }));
+    const values = this.cells.map((cell, place) =>
+      checked(cell, () => valueOf(cell.value, { ...this.spec, name: `${this.spec.name}[${place}]` })),
+    );
     return nest(values, this.shape, this.spec.name);
   }
 
@@ -117,7 +130,7 @@ export class ListField {
   }
 
   read() {
-    return nest(listOf(this.control.value, this.spec), this.shape, this.spec.name);
+    return checked(this.control, () => nest(listOf(this.control.value, this.spec), this.shape, this.spec.name));
   }
 
   load(value) {

@@ -163,8 +163,8 @@ export class ImageField {
   /** From the drawing or the picture to values; what the model sees is shown. */
   #compute() {
     const seen = this.#mode === "draw" ? this.#fromPad() : this.#fromPicture();
-    const { width, height, channels } = this.#image;
-    paint(this.preview, seen ?? { width, height, channels: 1, values: new Float32Array(width * height) });
+    if (seen) paint(this.preview, seen);
+    else [this.preview.width, this.preview.height] = [this.#image.width, this.#image.height];
     const range = RANGES[this.range.control.value];
     this.#values = seen && scaled(seen.values, range, this.#spec.kind === "integer");
     this.#onChange();

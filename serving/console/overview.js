@@ -112,7 +112,7 @@ function write(name, value, note) {
 }
 
 function signatures(model, version, chosen, go) {
-  const names = [...version.signatures].sort((a, b) => (b === "serving_default") - (a === "serving_default"));
+  const names = version.signatures;
   if (!names.length) return h("div", { class: "notice" }, h("p", {}, "None of its signatures can be called over REST."));
   const start = names.includes(chosen) ? chosen : names[0];
   const show = (name, panel) => {

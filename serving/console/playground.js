@@ -7,7 +7,7 @@ import { columnsOf, fieldFor } from "./fields.js";
 import { milliseconds } from "./format.js";
 import { address, apiKey, run, runPath } from "./server.js";
 import { LANGUAGES } from "./snippets.js";
-import { nest, valueOf } from "./values.js";
+import { decimal, nest, stringify, valueOf } from "./values.js";
 
 const DRAWN_DELAY_MS = 150;
 const MOST_CODE = 20000;
@@ -215,7 +215,11 @@ class Playground {
   }
 
   #flatFeatures(row) {
-    return Object.fromEntries(Object.entries(row).map(([name, value]) => [name, Array.isArray(value) ? value.flat(Infinity) : value]));
+    const feature = (spec) => {
+      const values = [row[spec.name]].flat(Infinity);
+      return [spec.name, spec.kind === "decimal" ? values.map(decimal) : values];
+    };
+    return Object.fromEntries(this.specs.map(feature));
   }
 
   #showMode(mode) {
@@ -254,7 +258,7 @@ class Playground {
 
   #emptyAnswer() {
     const drawn = this.fields.some((field) => field.pad);
-    return h("p", { class: "empty" }, drawn ? "Draw something, and the answer appears here." : "Run the model, and the answer appears here.");
+    return h("p", { class: "empty" }, drawn ? "Draw or choose a picture, and the answer appears here." : "Run the model, and the answer appears here.");
   }
 
   async #run(loud) {
@@ -263,7 +267,10 @@ class Playground {
     try {
       body = this.#body();
     } catch (error) {
-      if (loud) this.#showError(error);
+      if (loud) {
+        this.#showError(error);
+        this.inputs.querySelector('[aria-invalid="true"]')?.focus();
+      }
       return;
     }
     this.#asked += 1;
@@ -271,7 +278,7 @@ class Playground {
     this.answer.setAttribute("aria-busy", "true");
     const versions = [this.version.version, this.compare.version()].filter(Boolean);
     const results = await Promise.allSettled(
-      versions.map((version) => run(runPath(this.model, version, this.method), JSON.stringify(body))),
+      versions.map((version) => run(runPath(this.model, version, this.method), stringify(body))),
     );
     if (asked !== this.#asked) return; // a newer request is on its way
     this.answer.removeAttribute("aria-busy");

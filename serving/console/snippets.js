@@ -1,20 +1,26 @@
 // The request as code, ready to be run elsewhere.
 
+import { Literal, stringify } from "./values.js";
+
 const WIDE = 88;
 
 export const LANGUAGES = { curl, Python: python, JavaScript: javascript };
 
 /** JSON over several lines where it is long, with lists of plain values on one. */
 export function pretty(value, indent = "") {
-  const flat = JSON.stringify(value);
-  if (flat === undefined || flat.length + indent.length <= WIDE || typeof value !== "object" || value === null) return flat;
+  const flat = stringify(value);
+  if (flat.length + indent.length <= WIDE || isPlain(value)) return flat;
   const inner = `${indent}  `;
   if (!Array.isArray(value)) {
     const entries = Object.entries(value).map(([name, one]) => `${inner}${JSON.stringify(name)}: ${pretty(one, inner)}`);
     return `{\n${entries.join(",\n")}\n${indent}}`;
   }
-  if (value.every((one) => typeof one !== "object" || one === null)) return flat;
+  if (value.every(isPlain)) return flat;
   return `[\n${value.map((one) => inner + pretty(one, inner)).join(",\n")}\n${indent}]`;
+}
+
+function isPlain(value) {
+  return typeof value !== "object" || value === null || value instanceof Literal;
 }
 
 function curl(url, body, withKey) {

@@ -1,5 +1,29 @@
 // From what a person writes to the values of a dtype, and the shapes of tensors.
 
+const MARK = "\uE000";
+const MARKED = new RegExp(`"${MARK}([^"]*)${MARK}"`, "g");
+
+/** A number of JSON that is written as this text: JavaScript has no 64-bit integers, and writes 1.0 as 1. */
+export class Literal {
+  constructor(text) {
+    this.text = text;
+  }
+
+  toJSON() {
+    return MARK + this.text + MARK;
+  }
+}
+
+/** JSON, with literals as they are. */
+export function stringify(value) {
+  return JSON.stringify(value)?.replace(MARKED, "$1");
+}
+
+/** A number that is a decimal to those who tell 1.0 from 1. */
+export function decimal(value) {
+  return Number.isInteger(value) ? new Literal(value.toFixed(1)) : value;
+}
+
 /** A value of JSON from a text; an Error says what was expected. */
 export function valueOf(text, spec) {
   const written = text.trim();
@@ -10,7 +34,7 @@ export function valueOf(text, spec) {
   if (Number.isNaN(number)) throw new Error(`${spec.name}: “${written}” is not a number`);
   if (spec.kind !== "integer") return number;
   if (!/^[+-]?\d+$/.test(written)) throw new Error(`${spec.name}: “${written}” is not a whole number`);
-  return Number.isSafeInteger(number) || !JSON.rawJSON ? number : JSON.rawJSON(written);
+  return Number.isSafeInteger(number) ? number : new Literal(written);
 }
 
 function booleanOf(text, spec) {

@@ -9,7 +9,7 @@ from serving.errors import ServingError
 from serving.inference import Inference, ModelChoice, check_classify, check_regress
 from serving.models.about import About
 from serving.models.lifecycle import Handle, State
-from serving.models.servable import Signature
+from serving.models.servable import DEFAULT_SIGNATURE, Signature
 
 _EXAMPLE_METHODS = {
     "classify": ("tensorflow/serving/classify", check_classify),
@@ -30,8 +30,9 @@ class LoadedVersion:
     about: About
 
     def callable_signatures(self) -> dict[str, Signature]:
-        """The signatures whose tensors can all travel."""
-        return {name: its for name, its in self.signatures.items() if _travels(its)}
+        """The signatures whose tensors can all travel, the default one first."""
+        first = sorted(self.signatures.items(), key=lambda item: item[0] != DEFAULT_SIGNATURE)
+        return {name: its for name, its in first if _travels(its)}
 
     def methods(self, signature: Signature) -> tuple[str, ...]:
         """What a signature is made for: predict, and classify or regress where it takes examples."""

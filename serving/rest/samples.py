@@ -4,6 +4,7 @@ From the model's warm-up data where there is some, else made up: decimals around
 """
 
 import base64
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,7 +81,7 @@ def _made_up(spec: TensorSpec) -> Array:
     if spec.dtype.kind is Kind.STRING:
         return np.full(shape, b"word", dtype=object)
     if spec.dtype.kind is Kind.DECIMAL:
-        drawn = np.random.default_rng(0).standard_normal(shape)
+        drawn = np.random.default_rng(zlib.crc32(spec.name.encode())).standard_normal(shape)
         return (np.asarray(drawn).round(2) + 0.0).astype(spec.dtype.numpy)  # no -0.0
     return np.ones(shape, spec.dtype.numpy)
 

@@ -45,11 +45,10 @@ def _describe_looks(spec: APISpec, versions: Sequence[LoadedVersion]) -> None:
     model = parameter("model", [version.model for version in versions])
     _add_look(spec, "/v1/models/{model}", "model_status", "The state of each version", ModelStatus, [model])
     _add_look(spec, "/v1/models/{model}/metadata", "model_metadata", "The signatures", Metadata, [model])
-    for version in versions:
-        path = f"/v1/models/{escaped(version.model)}/versions/{version.version}"
-        what, name = f"{version.model} version {version.version}", identifier(version.model, version.version)
-        _add_look(spec, path, f"{name}_status", f"The state of {what}", ModelStatus, [])
-        _add_look(spec, f"{path}/metadata", f"{name}_metadata", f"The signatures of {what}", Metadata, [])
+    version = parameter("version", [str(version.version) for version in versions])
+    path, both = "/v1/models/{model}/versions/{version}", [model, version]
+    _add_look(spec, path, "version_status", "The state of a version", ModelStatus, both)
+    _add_look(spec, f"{path}/metadata", "version_metadata", "The signatures of a version", Metadata, both)
 
 
 def _add_look(spec: APISpec, path: str, name: str, summary: str, schema: Any, parameters: list[dict[str, Any]]) -> None:

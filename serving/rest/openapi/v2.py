@@ -93,12 +93,12 @@ def describe(spec: APISpec, versions: Sequence[LoadedVersion], settings: Setting
 
 def _describe_models(spec: APISpec, versions: Sequence[LoadedVersion]) -> None:
     model = parameter("model", [version.model for version in versions])
+    number = parameter("version", [str(version.version) for version in versions])
     for suffix, (summary, schema) in _MODEL_LOOKS.items():
         responses = answer(schema, "As of now.", LOOK_ERRORS)
         _add(spec, "get", f"/v2/models/{{model}}{suffix}", summary, responses, parameters=[model])
-        for version in versions:
-            path = f"/v2/models/{escaped(version.model)}/versions/{version.version}{suffix}"
-            _add(spec, "get", path, f"{summary}: {version.model} version {version.version}", responses)
+        path = f"/v2/models/{{model}}/versions/{{version}}{suffix}"
+        _add(spec, "get", path, f"{summary} in a version", responses, parameters=[model, number])
     for verb in ("load", "unload"):
         responses = answer(_EMPTY, "Done in every worker.", (*LOOK_ERRORS, 403))
         path = f"/v2/repository/models/{{model}}/{verb}"
