@@ -79,8 +79,7 @@ def serious(page: Page) -> list[str]:
 # The drawing pad.
 
 
-@pytest.mark.parametrize("digit", STROKES)
-@pytest.mark.parametrize("size", [1.0, 0.5])
+@pytest.mark.parametrize(("digit", "size"), [*((digit, 1.0) for digit in STROKES), ("four", 0.4)])
 def test_a_drawn_digit_is_recognised_at_once(open_page: OpenPage, digit: str, size: float) -> None:
     page = open_page("/#/digits")
     draw(page, STROKES[digit], size)

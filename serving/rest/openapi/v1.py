@@ -26,6 +26,9 @@ from serving.rest.samples import as_json, has_rows, sample_example, sample_input
 from serving.settings import Settings
 from serving.tensors.spec import TensorSpec
 
+MAX_LABELS = 100
+"""How many labels of classes are named in a description."""
+
 _VERSION_HEADER = "The version that ran."
 _SUMMARIES = {"predict": "Run a signature", "classify": "Classify examples", "regress": "Regress examples"}
 
@@ -147,7 +150,11 @@ def _classify(version: LoadedVersion, signature: Signature, settings: Settings) 
     labels = class_labels(version.about, scores.shape[-1] if scores and scores.shape else None)
     pair = {
         "type": "array",
-        "prefixItems": [{"type": "string", **({"examples": list(labels)} if labels else {})}, {"type": "number"}],
+        "items": {"type": ["string", "number"]},
+        "minItems": 2,
+        "maxItems": 2,
+        "description": "A label and its score"
+        + (f"; the labels are {', '.join(labels[:MAX_LABELS])}" if labels else ""),
     }
     return _example_call(version, signature, {"type": "array", "items": pair})
 

@@ -22,7 +22,7 @@ from serving.rest.openapi.operations import (
 from serving.rest.openapi.tensors import JsonSchema
 from serving.rest.samples import as_json, sample_inputs
 from serving.settings import Settings
-from serving.tensors.spec import Array, TensorSpec
+from serving.tensors.spec import Array, Kind, TensorSpec
 
 DATATYPES = {
     "bool": "BOOL",
@@ -145,7 +145,7 @@ def _describe_infer(spec: APISpec, version: LoadedVersion, settings: Settings) -
 
 
 def _infer_request(signature: Signature, signatures: int) -> JsonSchema:
-    inputs = [_tensor(spec, _value(spec)) for spec in signature.inputs.values()]
+    inputs = [_tensor(spec, _value(spec), _sizes(spec)) for spec in signature.inputs.values()]
     count = {"minItems": len(inputs), "maxItems": len(inputs)}
     parameters = _object("signature_name", signature_name={"const": signature.name})
     is_default = signature.name == DEFAULT_SIGNATURE or signatures == 1
@@ -162,9 +162,7 @@ def _infer_request(signature: Signature, signatures: int) -> JsonSchema:
 
 
 def _infer_answer(signature: Signature, settings: Settings) -> JsonSchema:
-    outputs = [
-        _tensor(spec, tensors.answer_value_schema(spec, settings.non_finite)) for spec in signature.outputs.values()
-    ]
+    outputs = [_tensor(spec, _answer_value(spec, settings), _rank(spec)) for spec in signature.outputs.values()]
     return {
         "type": "object",
         "title": signature.name,
@@ -178,17 +176,24 @@ def _infer_answer(signature: Signature, settings: Settings) -> JsonSchema:
     }
 
 
-def _tensor(spec: TensorSpec, value: JsonSchema) -> JsonSchema:
+def _rank(spec: TensorSpec) -> JsonSchema:
+    """A shape of as many sizes as the signature states."""
+    schema: JsonSchema = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+    return schema if spec.shape is None else {**schema, "minItems": len(spec.shape), "maxItems": len(spec.shape)}
+
+
+def _sizes(spec: TensorSpec) -> JsonSchema:
+    """A shape of just the sizes that the signature states."""
+    sizes = [{} if size is None else {"const": size} for size in spec.shape or ()]
+    return _rank(spec) | ({"prefixItems": sizes} if sizes else {})
+
+
+def _tensor(spec: TensorSpec, value: JsonSchema, shape: JsonSchema) -> JsonSchema:
     assert spec.dtype is not None
-    sizes: JsonSchema = {"type": "array", "items": {"type": "integer", "minimum": 0}}
-    if spec.shape is not None:
-        sizes["minItems"] = sizes["maxItems"] = len(spec.shape)
-        if spec.shape:
-            sizes["prefixItems"] = [{} if size is None else {"const": size} for size in spec.shape]
     return _object(
         name={"const": spec.name},
         datatype={"const": DATATYPES[spec.dtype.name]},
-        shape=sizes,
+        shape=shape,
         data={"type": "array", "items": value, "description": "The values, row by row."},
     )
 
@@ -196,6 +201,12 @@ def _tensor(spec: TensorSpec, value: JsonSchema) -> JsonSchema:
 def _value(spec: TensorSpec) -> JsonSchema:
     assert spec.dtype is not None
     return tensors.value_schema(spec.dtype)
+
+
+def _answer_value(spec: TensorSpec, settings: Settings) -> JsonSchema:
+    """One value of an output; the bytes of a string are written as text."""
+    assert spec.dtype is not None
+    return _TEXT if spec.dtype.kind is Kind.STRING else tensors.answer_value_schema(spec, settings.non_finite)
 
 
 def _examples(version: LoadedVersion, signatures: Mapping[str, Signature]) -> dict[str, Any]:
