@@ -96,6 +96,11 @@ function showActivity() {
   if (model && version?.signatures) updateTiles(activity, model.name, version.version);
 }
 
+/** Bring the model that is shown into view, where the list is scrolled. */
+function showCurrent() {
+  document.querySelector(".model-link[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+}
+
 // The model that the address names: #/MODEL/VERSION/SIGNATURE.
 
 function place() {
@@ -218,6 +223,7 @@ addEventListener("hashchange", () => {
   if (!models) return;
   const moved = place().model?.name !== document.getElementById("model-name")?.textContent;
   showModels();
+  showCurrent();
   showMain().catch(showProblem);
   if (moved) main.focus({ preventScroll: true });
 });
@@ -225,6 +231,7 @@ addEventListener("hashchange", () => {
 showTheme();
 showKeyState();
 await readModels();
+showCurrent();
 await readActivity();
 every(MODELS_SECONDS, readModels);
 every(ACTIVITY_SECONDS, readActivity);

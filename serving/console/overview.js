@@ -27,8 +27,8 @@ export function showModel(model, version, signatureName, go) {
     { class: "versions", role: "group", "aria-label": "Versions" },
     model.versions.map((one) => versionLink(model, one, one === version)),
   );
-  const head = h("header", { class: "model-head" }, heading, versions);
-  const sections = version.details ? [facts(version), tiles(), signatures(model, version, signatureName, go)] : [absent(version)];
+  const head = h("header", { class: "model-head" }, heading, versions, version.details && facts(version));
+  const sections = version.details ? [tiles(), signatures(model, version, signatureName, go)] : [absent(version)];
   return h("div", { class: "model" }, head, sections);
 }
 

@@ -14,7 +14,7 @@ LABEL_FILES = (Path("assets") / "labels.txt", Path("assets.extra") / "labels.txt
 MAX_LABEL_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class About:
     """Facts of one version on disk. `samples` holds a request that it was exported with, by signature."""
 

@@ -19,6 +19,7 @@ from serving.settings import Settings
 from serving.tensors.spec import TensorSpec
 from tests import saved_models
 from tests.rest.api import result, serve
+from tests.server import wait_for
 
 REFUSED = {
     "/v1/models/passthrough:predict": {"same_input, inputs", "same_input, instances"},
@@ -217,3 +218,14 @@ def test_a_signature_of_the_inference_protocol_is_a_parameter(inference_protocol
 
 def test_protocols_that_are_not_served_are_not_described() -> None:
     assert not [path for path in build([], {"v1", "site"}, Settings())["paths"] if path.startswith("/v2")]
+
+
+def test_the_document_follows_the_models(tmp_path: Path) -> None:
+    saved_models.half_plus_two(tmp_path / "1")
+    with serve(model_dir=tmp_path, model_poll_seconds=0.05) as client:
+        assert "/v1/models/model/versions/1:predict" in result(client.get("/openapi.json"))["paths"]
+        saved_models.several_inputs(tmp_path / "2")
+        wait_for(
+            lambda: "/v1/models/model/versions/2:predict" in result(client.get("/openapi.json"))["paths"],
+            "the new version is described",
+        )
