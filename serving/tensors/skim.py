@@ -69,7 +69,10 @@ def skim(body: bytes) -> Skimmed | None:
         return None
     if not isinstance(document, simdjson.Object):
         return None
-    members = [(name, document[name]) for name in document.keys()]  # noqa: SIM118, its items would all be converted
+    try:
+        members = [(name, document[name]) for name in document.keys()]  # noqa: SIM118, its items would all be converted
+    except KeyError:  # a name is looked up as it is written, so not where it is escaped
+        return None
     texts = {name: value for name, value in members if isinstance(value, str)}
     arrays = [(name, value) for name, value in members if isinstance(value, simdjson.Array)]
     if len(arrays) != 1 or arrays[0][0] not in _KEYS or texts.keys() - {"signature_name"}:

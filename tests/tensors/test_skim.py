@@ -147,3 +147,9 @@ def test_64_bit_integers_are_exact() -> None:
     assert array is not None
     assert array.tolist() == [9223372036854775807, -9223372036854775808, 9007199254740993]
     assert np.array_equal(skimmed('{"inputs": [18446744073709551615]}', "DT_UINT64"), np.array([2**64 - 1], np.uint64))
+
+
+@pytest.mark.parametrize("name", [r"\u0000", r"\"", r"\u00e9\n"])
+def test_a_body_with_an_escaped_name_is_read_the_ordinary_way(name: str) -> None:
+    body = f'{{"{name}": 1, "instances": {[1.5] * FROM_BYTES}}}'.encode()
+    assert skim(body) is None
