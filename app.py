@@ -10,7 +10,7 @@ from serving.models.control import ControlledSource, ModelControl, OrderFile
 from serving.models.loader import Loader
 from serving.models.manager import ModelManager
 from serving.models.statistics import Statistics
-from serving.rest import http, site, v1
+from serving.rest import console, docs, http, site, v1
 from serving.rest.application import Application
 from serving.rest.guard import make_guard
 from serving.rest.quick import quick_requests
@@ -48,6 +48,9 @@ def create_app(settings: Settings | None = None) -> Application:
     app.register_blueprint(v1.blueprint(inference, settings))
     app.register_blueprint(v2.blueprint(inference, settings))
     app.register_blueprint(site.blueprint(inference, settings.metrics_dir, sees))
+    app.register_blueprint(docs.blueprint(inference, settings))
+    if settings.console:
+        app.register_blueprint(console.blueprint(inference, settings.metrics_dir))
     manager.start()
     if control is not None:
         control.start()

@@ -145,13 +145,22 @@ def render(directory: Path | None, sees: Callable[[str], bool] | None = None) ->
 
     With `sees`, without the samples of models for whose names it is false.
     """
-    count_noted()
-    source: _Collector = REGISTRY if directory is None else _WorkersCollector(directory)
+    source = _source(directory)
     if directory is None and sees is None:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     registry.register(source if sees is None else _SeenCollector(source, sees))
     return generate_latest(registry)
+
+
+def collect(directory: Path | None) -> Iterable[Metric]:
+    """All metrics as objects."""
+    return _source(directory).collect()
+
+
+def _source(directory: Path | None) -> "_Collector":
+    count_noted()
+    return REGISTRY if directory is None else _WorkersCollector(directory)
 
 
 class _Collector(Protocol):

@@ -141,6 +141,7 @@ class Settings:
         "NaN and infinities in answers: bare tokens as TensorFlow Serving writes, null, or an error",
     )
     cors_origins: tuple[str, ...] = setting((), _origins, "web origins whose pages may call the server; * is all")
+    console: bool = setting(True, _flag, "serve the console at / to browsers")
     upstream_status: bool = setting(
         False, _flag, "answer malformed paths and methods 400, as TensorFlow Serving does, instead of 404 and 405"
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.caller import PATIENT, Caller
+from serving.models.about import About
 from serving.models.lifecycle import LoadError
 from serving.models.source import Latest, ModelConfig, ModelOnDisk, Policy, Settled, VersionOnDisk, nothing_settled
 
@@ -19,6 +20,7 @@ class FakeServable:
         self.metadata = metadata or {}
         self.answers_in_loop = False
         self.batching: Mapping[str, Any] = {}
+        self.about = About()
         self.closes = 0
 
     def run(self, signature: str, inputs: Mapping[str, Any], caller: Caller = PATIENT) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from serving import metrics
 from serving.caller import PATIENT, TIMED_OUT, Caller
 from serving.errors import DeadlineExceeded
 from serving.fibers import current
+from serving.models.about import NOTHING_KNOWN, About
 from serving.models.lifecycle import Runnable
 from serving.models.limits import BatchLimits, Plan
 from serving.models.rows import Tensors, batch_key, join, merge, pad, part, row_count, slices
@@ -50,6 +51,7 @@ class Batcher:
         on_slow: Callable[[], None] = lambda: None,
         computed: Callable[[], float] = time.thread_time,
         clock: Callable[[], float] = time.monotonic,
+        about: About = NOTHING_KNOWN,
     ) -> None:
         """`plans` says how to batch each signature; requests to others run as they are.
 
@@ -58,6 +60,7 @@ class Batcher:
         """
         self.signatures = model.signatures
         self.metadata = model.metadata
+        self.about = about
         self.is_quick = is_quick
         self._model = model
         self._name = name

@@ -1,6 +1,7 @@
 """Examples of features to serialized tf.train.Example, the input of signatures made for classify and regress."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,13 @@ def serialize_examples(examples: Sequence[Example], float_features: frozenset[st
     serialized = np.empty(len(examples), dtype=object)
     serialized[:] = [_serialize(example, float_features) for example in examples]
     return serialized
+
+
+def parse_example(data: bytes) -> dict[str, list[Any]]:
+    """The values of each feature of a serialized Example."""
+    features = tf.train.Example.FromString(data).features.feature
+    kinds = {name: feature.WhichOneof("kind") for name, feature in features.items()}
+    return {name: list(getattr(features[name], kind).value) for name, kind in sorted(kinds.items()) if kind}
 
 
 def _serialize(example: Example, float_features: frozenset[str]) -> bytes:

@@ -1,6 +1,7 @@
-"""Which features of tf.train.Example a model parses as floats, found by following its input through the graph.
+"""Which features of tf.train.Example a model parses, found by following its input through the graph.
 
-JSON does not say whether 1 is an integer or a float, and the op that parses examples refuses the wrong one. The search
+JSON does not say whether 1 is an integer or a float, and the op that parses examples refuses the wrong one; nor does a
+signature say which features there are, which is what a form to fill in needs to know. The search
 knows the two ops that exports hold, follows the input through ops that hand it on and into functions, and gives up
 without a word where it is not sure: the feature is then left as the caller wrote it.
 """
@@ -13,7 +14,7 @@ from typing import Any
 from tensorflow.core.framework import types_pb2
 
 from serving.models.runtime import tf
-from serving.tensors.spec import Array
+from serving.tensors.spec import Array, TensorSpec
 
 EXAMPLE_INPUT = "inputs"
 """What the only input of a signature made for classify and regress is called."""
@@ -23,13 +24,22 @@ _HANDED_ON = ("Identity", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "P
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
-def float_features(meta_graph: Any) -> dict[str, frozenset[str]]:
-    """The features parsed as floats and as nothing else, by signature; signatures without any are left out."""
+Features = Mapping[str, TensorSpec]
+"""Features by name. The shape of one of which an example may hold any number of values is None."""
+
+
+def float_features(features: Features) -> frozenset[str]:
+    """The names of the features that are parsed as floats."""
+    return frozenset(name for name, spec in features.items() if spec.proto == "DT_FLOAT")
+
+
+def parsed_features(meta_graph: Any) -> dict[str, Features]:
+    """The features parsed as one dtype and as no other, by signature; signatures without any are left out."""
     inputs = {name: _example_tensor(definition) for name, definition in meta_graph.signature_def.items()}
     if not any(inputs.values()):
         return {}
     search = _Search(meta_graph.graph_def)
-    found = {tensor: search.floats(tensor) for tensor in set(inputs.values()) if tensor}
+    found = {tensor: search.features(tensor) for tensor in set(inputs.values()) if tensor}
     return {name: found[tensor] for name, tensor in inputs.items() if found.get(tensor)}
 
 
@@ -74,15 +84,15 @@ class _Search:
         self._functions = {function.signature.name: function for function in graph_def.library.function}
         self._entered: set[tuple[str, int]] = set()
 
-    def floats(self, tensor: str) -> frozenset[str]:
+    def features(self, tensor: str) -> Features:
         self._entered.clear()
-        types = defaultdict(set)
-        for key, dtype in self._parsed(self._graph, _producer(tensor)):
-            types[key].add(dtype)
-        return frozenset(key for key, dtypes in types.items() if dtypes == {types_pb2.DT_FLOAT})
+        found = defaultdict[str, list[TensorSpec]](list)
+        for spec in self._parsed(self._graph, _producer(tensor)):
+            found[spec.name].append(spec)
+        return {name: its[0] for name, its in sorted(found.items()) if len({spec.proto for spec in its}) == 1}
 
-    def _parsed(self, body: _Body, start: str) -> Iterator[tuple[str, int]]:
-        """Every feature key parsed from the tensor that `start` produces, with its dtype."""
+    def _parsed(self, body: _Body, start: str) -> Iterator[TensorSpec]:
+        """Every feature parsed from the tensor that `start` produces."""
         names = [start]
         for name in names:  # grows on the way
             for node, place in body.consumers.get(name, ()):
@@ -93,7 +103,7 @@ class _Search:
                 elif place == 0 and node.op in _KEYS_OF:
                     yield from _features(node, body)
 
-    def _parsed_in_function(self, body: _Body, call: Any, place: int) -> Iterator[tuple[str, int]]:
+    def _parsed_in_function(self, body: _Body, call: Any, place: int) -> Iterator[TensorSpec]:
         name = call.attr["f"].func.name
         function = self._functions.get(name)
         if function is None or (name, place) in self._entered:
@@ -123,14 +133,29 @@ def _producer(edge: str) -> str:
     return edge.partition(":")[0]
 
 
-def _features(node: Any, body: _Body) -> list[tuple[str, int]]:
-    """The keys and dtypes of an op that parses examples, the sparse ones first; none when some key is not constant."""
+def _features(node: Any, body: _Body) -> list[TensorSpec]:
+    """What an op that parses examples reads, sparse features first; nothing when some key is not constant."""
     constants = [body.string_constant(edge) for edge in _KEYS_OF[node.op](node)]
     if any(constant is None for constant in constants):
         return []
     keys = [key.decode(errors="replace") for constant in constants if constant is not None for key in constant.ravel()]
     dtypes = [dtype for kind in _DTYPES for dtype in node.attr[kind].list.type]
-    return list(zip(keys, dtypes, strict=True)) if len(keys) == len(dtypes) else []
+    if len(keys) != len(dtypes):
+        return []
+    shapes = _shapes(node, len(keys))
+    return [
+        TensorSpec(key, types_pb2.DataType.Name(dtype), shape)
+        for key, dtype, shape in zip(keys, dtypes, shapes, strict=True)
+    ]
+
+
+def _shapes(node: Any, count: int) -> list[tuple[int | None, ...] | None]:
+    """The shape of each feature of the op: only dense ones have one, and they stand between sparse and ragged ones."""
+    dense = [
+        tuple(None if dim.size < 0 else dim.size for dim in shape.dim) for shape in node.attr["dense_shapes"].list.shape
+    ]
+    sparse = len(node.attr["sparse_types"].list.type)
+    return [None] * sparse + dense + [None] * (count - sparse - len(dense))
 
 
 _DTYPES = ("sparse_types", "Tdense", "ragged_value_types")

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from serving.caller import PATIENT, Caller
 from serving.errors import InvalidArgument
+from serving.models.about import About
 from serving.models.decisions import Known, Snapshot, backoff_seconds
 from serving.models.source import ModelOnDisk, wanted
 from serving.tensors.spec import Array
@@ -69,6 +70,9 @@ class Runnable(Protocol):
 
 class LoadedModel(Runnable, Protocol):
     """A loaded model, as the manager and the requests see it."""
+
+    about: About
+    """What people are told of it."""
 
     @property
     def answers_in_loop(self) -> bool:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from serving import capacity, metrics
+from serving.models.about import describe
 from serving.models.batching import Batcher
 from serving.models.golden import check_golden
 from serving.models.lifecycle import LoadError
@@ -18,7 +19,7 @@ from serving.models.runtime import choose_device, list_gpus, session_config
 from serving.models.servable import Servable, clean_message, error_code
 from serving.models.statistics import Counted, Statistics
 from serving.models.trial import are_quick, try_signatures
-from serving.models.warmup import warm_up
+from serving.models.warmup import first_requests, warm_up
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -56,11 +57,11 @@ class Loader:
             if self._check_golden:
                 check_golden(servable, path)
             inspected.confirm()
-        batcher = self._batcher(name, version, servable, asked)
+        batcher = self._batcher(name, version, path, servable, asked)
         metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
         return batcher
 
-    def _batcher(self, name: str, version: int, servable: Servable, asked: BatchingParameters) -> Batcher:
+    def _batcher(self, name: str, version: int, path: Path, servable: Servable, asked: BatchingParameters) -> Batcher:
         """Try the signatures, and decide by that how each is run."""
         profiles = try_signatures(servable, sizes_asked(asked))
         plans = {signature: plan(profile, asked, self._target_seconds) for signature, profile in profiles.items()}
@@ -71,7 +72,8 @@ class Loader:
         if is_quick:
             servable.run_in_callers_thread([signature for signature, profile in profiles.items() if profile.quick])
         counted = Counted(servable, self._statistics.of(name, version))
-        return Batcher(counted, plans, name, is_quick, on_slow=partial(servable.run_in_callers_thread, ()))
+        on_slow = partial(servable.run_in_callers_thread, ())
+        return Batcher(counted, plans, name, is_quick, on_slow, about=describe(path, first_requests(path)))
 
 
 def _warm_up(servable: Servable, path: Path) -> None:

@@ -13,7 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from tensorflow.core.protobuf import config_pb2, error_codes_pb2
 
 from serving import errors
 from serving.caller import TIMED_OUT
-from serving.models.features import float_features
+from serving.models.features import Features, float_features, parsed_features
 from serving.models.nature import Nature, natures
 from serving.models.runtime import tf
 from serving.tensors.spec import Array, TensorSpec, shape_text
@@ -54,6 +54,8 @@ class Signature:
     """The SignatureDef as text, for error messages."""
     float_features: frozenset[str] = frozenset()
     """Features of tf.train.Example that the graph parses as floats, where the input is such examples."""
+    features: Features = field(default_factory=dict)
+    """All features that the graph is seen to parse."""
 
 
 @dataclass(frozen=True)
@@ -246,15 +248,16 @@ def _fill_from_copies(session: Any) -> None:
 
 def read_signatures(meta_graph: Any) -> dict[str, Signature]:
     """The signatures of a MetaGraphDef by name, in the order of their names."""
-    floats = float_features(meta_graph)
+    features = parsed_features(meta_graph)
     return {
-        name: _signature(name, definition, floats.get(name, frozenset()))
+        name: _signature(name, definition, features.get(name, {}))
         for name, definition in sorted(meta_graph.signature_def.items())
     }
 
 
-def _signature(name: str, definition: Any, floats: frozenset[str]) -> Signature:
-    return Signature(name, _specs(definition.inputs), _specs(definition.outputs), str(definition), floats)
+def _signature(name: str, definition: Any, features: Features) -> Signature:
+    floats = float_features(features)
+    return Signature(name, _specs(definition.inputs), _specs(definition.outputs), str(definition), floats, features)
 
 
 def _specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:

@@ -11,6 +11,7 @@ import numpy as np
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.errors import InvalidArgument
+from serving.models.about import Requests
 from serving.models.lifecycle import Runnable
 from serving.models.runtime import tf
 from serving.models.servable import DEFAULT_SIGNATURE
@@ -18,21 +19,36 @@ from serving.tensors.spec import Array
 
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000
+MAX_SAMPLE_BYTES = 1024 * 1024
+"""Larger requests are not kept in memory as samples."""
 
 
 def warm_up(servable: Runnable, model_path: Path) -> int:
     """Run the model's warm-up records, if it has any, and say how many; a record that fails raises."""
-    path = model_path / WARMUP_FILE
-    if not path.is_file():
-        return 0
     count = 0
-    for count, record in enumerate(tf.compat.v1.io.tf_record_iterator(str(path)), start=1):
+    for count, log in enumerate(_logs(model_path), start=1):
         if count > MAX_RECORDS:
             raise InvalidArgument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS})")
-        for signature, inputs in _requests(prediction_log_pb2.PredictionLog.FromString(record)):
+        for signature, inputs in _requests(log):
             _check(servable, signature, inputs)
             servable.run(signature, inputs)
     return count
+
+
+def first_requests(model_path: Path) -> Requests:
+    """The first request of each signature in the warm-up records that is small enough to be kept."""
+    found: dict[str, dict[str, Array]] = {}
+    for log in _logs(model_path):
+        for signature, inputs in _requests(log):
+            if sum(array.nbytes for array in inputs.values()) <= MAX_SAMPLE_BYTES:
+                found.setdefault(signature, inputs)
+    return found
+
+
+def _logs(model_path: Path) -> Iterator[Any]:
+    path = model_path / WARMUP_FILE
+    if path.is_file():
+        yield from map(prediction_log_pb2.PredictionLog.FromString, tf.compat.v1.io.tf_record_iterator(str(path)))
 
 
 def _requests(log: Any) -> Iterator[tuple[str, dict[str, Array]]]:

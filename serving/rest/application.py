@@ -56,7 +56,7 @@ class Answer:
         headers = [*self.headers.items(), ("Content-Length", str(size))]
         start_response(_STATUS_LINES.get(self.status) or str(self.status), headers)
         pieces: Sequence[Any] = (self.body, *self.tail)
-        return (b"",) if environ["REQUEST_METHOD"] == "HEAD" else pieces
+        return (b"",) if self.status == 304 or environ["REQUEST_METHOD"] == "HEAD" else pieces
 
 
 def json_answer(body: bytes, status: int = 200) -> Answer:

@@ -237,7 +237,7 @@ def _allow_origin(answer: Answer, origins: tuple[str, ...], may_send: str) -> No
 def _compress(answer: Answer, accepted: str) -> None:
     """Compress an answer that is worth it, for a caller that names an encoding among those that it takes."""
     named = [encoding for encoding in _ENCODINGS if encoding in accepted.lower()]
-    if not named:
+    if not named or "Content-Encoding" in answer.headers:
         return
     answer.vary("Accept-Encoding")
     if len(answer.body) + sum(map(len, answer.tail)) < COMPRESS_FROM_BYTES:

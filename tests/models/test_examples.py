@@ -11,10 +11,11 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from serving.errors import InvalidArgument
 from serving.models.examples import serialize_examples
-from serving.models.features import float_features
+from serving.models.features import float_features, parsed_features
 from serving.models.runtime import Device, session_config, tf
 from serving.models.servable import Servable
 from serving.tensors.examples import Feature
+from serving.tensors.spec import TensorSpec
 from tests import saved_models
 
 FLOATS = frozenset({"x", "y", "weights"})
@@ -79,16 +80,40 @@ class TestFloatFeaturesOfExports:
     def test_a_parser_in_the_graph_is_found_for_every_signature(self, old_parser: bool, tmp_path: Path) -> None:
         saved_models.examples(tmp_path, old_parser)
         meta_graph = read(tmp_path)
-        assert float_features(meta_graph) == dict.fromkeys(meta_graph.signature_def, FLOATS)
+        assert floats_of(meta_graph) == dict.fromkeys(meta_graph.signature_def, FLOATS)
 
     @pytest.mark.parametrize("depth", [1, 3])
     def test_a_parser_inside_functions_is_found(self, depth: int, tmp_path: Path) -> None:
         saved_models.examples_of_tf2(tmp_path, depth)
-        assert float_features(read(tmp_path)) == {"serving_default": FLOATS}
+        assert floats_of(read(tmp_path)) == {"serving_default": FLOATS}
 
     def test_models_that_take_no_examples_have_none(self, tmp_path: Path) -> None:
         saved_models.several_inputs(tmp_path)
-        assert float_features(read(tmp_path)) == {}
+        assert floats_of(read(tmp_path)) == {}
+
+
+class TestFeaturesOfExports:
+    @pytest.mark.parametrize("old_parser", [False, True])
+    def test_each_feature_has_its_dtype_and_its_shape_if_it_has_one(self, old_parser: bool, tmp_path: Path) -> None:
+        saved_models.examples(tmp_path, old_parser)
+        assert parsed_features(read(tmp_path))["serving_default"] == {
+            "count": TensorSpec("count", "DT_INT64", (1,)),
+            "tags": TensorSpec("tags", "DT_STRING", None),
+            "weights": TensorSpec("weights", "DT_FLOAT", None),
+            "x": TensorSpec("x", "DT_FLOAT", (1,)),
+            "y": TensorSpec("y", "DT_FLOAT", (1,)),
+        }
+
+    def test_ragged_features_have_no_shape(self) -> None:
+        spec = {"r": tf.io.RaggedFeature(tf.float32), "d": tf.io.FixedLenFeature([2, 3], tf.float32)}
+        (features,) = parsed_features(graph_of(lambda x: tf.io.parse_example(x, spec))).values()
+        assert {name: its.shape for name, its in features.items()} == {"d": (2, 3), "r": None}
+
+
+def floats_of(meta_graph: MetaGraphDef) -> dict[str, frozenset[str]]:
+    """The features parsed as floats, by signature; signatures without any are left out."""
+    found = {name: float_features(features) for name, features in parsed_features(meta_graph).items()}
+    return {name: floats for name, floats in found.items() if floats}
 
 
 def read(path: Path) -> MetaGraphDef:
@@ -137,55 +162,55 @@ class TestFloatFeaturesOfGraphs:
             "i": tf.io.RaggedFeature(tf.int64),
             "t": tf.io.VarLenFeature(tf.string),
         }
-        assert float_features(graph_of(lambda x: tf.io.parse_example(x, spec))) == {"s": {"r", "s", "d"}}
+        assert floats_of(graph_of(lambda x: tf.io.parse_example(x, spec))) == {"s": {"r", "s", "d"}}
 
     def test_the_input_is_followed_through_ops_that_hand_it_on(self) -> None:
         def build(x: Any) -> None:
             parse(tf.reshape(tf.squeeze(tf.expand_dims(tf.identity(x), 1), 1), [-1]), f=tf.float32)
 
-        assert float_features(graph_of(build)) == {"s": {"f"}}
+        assert floats_of(graph_of(build)) == {"s": {"f"}}
 
     def test_keys_may_be_arguments_of_the_function_that_parses(self) -> None:
         def build(x: Any) -> None:
             keys = tf.identity(tf.constant(["a", "b"]))
             tf.function(lambda serialized: parse_dense(serialized, tf.identity(keys)))(x)
 
-        assert float_features(graph_of(build)) == {"s": {"a", "b"}}
+        assert floats_of(graph_of(build)) == {"s": {"a", "b"}}
 
     def test_keys_that_are_not_constant_give_none(self) -> None:
         def build(x: Any) -> None:
             parse_dense(x, tf.compat.v1.placeholder(tf.string, [2]))
 
-        assert float_features(graph_of(build)) == {}
+        assert floats_of(graph_of(build)) == {}
 
     def test_a_feature_parsed_as_two_dtypes_is_left_out(self) -> None:
         def build(x: Any) -> None:
             parse(x, f=tf.float32, both=tf.float32)
             parse(x, i=tf.int64, both=tf.int64)
 
-        assert float_features(graph_of(build)) == {"s": {"f"}}
+        assert floats_of(graph_of(build)) == {"s": {"f"}}
 
     def test_examples_from_somewhere_else_do_not_count(self) -> None:
         def build(x: Any) -> None:
             parse(tf.strings.join([x, "suffix"]), f=tf.float32)
 
-        assert float_features(graph_of(build)) == {}
+        assert floats_of(graph_of(build)) == {}
 
     def test_only_an_input_called_inputs_may_be_examples(self) -> None:
-        assert float_features(graph_of(lambda x: parse(x, f=tf.float32), name="x")) == {}
+        assert floats_of(graph_of(lambda x: parse(x, f=tf.float32), name="x")) == {}
 
     @pytest.mark.parametrize(("dtype", "found"), [("string", {"s": {"f"}}), ("float32", {"s": {"f"}}), ("int64", {})])
     def test_only_a_string_may_be_examples_or_a_float_that_lies(self, dtype: str, found: dict[str, Any]) -> None:
         meta_graph = graph_of(lambda x: parse(x, f=tf.float32))
         meta_graph.signature_def["s"].inputs["inputs"].dtype = tf.as_dtype(dtype).as_datatype_enum
-        assert float_features(meta_graph) == found
+        assert floats_of(meta_graph) == found
 
     def test_a_second_input_or_a_tensor_that_is_not_there_gives_none(self) -> None:
         meta_graph = graph_of(lambda x: parse(x, f=tf.float32))
         meta_graph.signature_def["two"].inputs["inputs"].CopyFrom(meta_graph.signature_def["s"].inputs["inputs"])
         meta_graph.signature_def["two"].inputs["more"].name = "more:0"
         meta_graph.signature_def["s"].inputs["inputs"].name = "absent:0"
-        assert float_features(meta_graph) == {}
+        assert floats_of(meta_graph) == {}
 
     def test_functions_that_call_themselves_or_are_not_there_end_the_search(self) -> None:
         def build(x: Any) -> None:
@@ -199,5 +224,5 @@ class TestFloatFeaturesOfGraphs:
             for node in caller.node_def:
                 if "Call" in node.op:
                     node.attr["f"].func.name = called
-            assert float_features(meta_graph) == {}
+            assert floats_of(meta_graph) == {}
         assert callee.signature.name != caller.signature.name

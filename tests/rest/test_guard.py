@@ -26,6 +26,7 @@ ROW = b'{"instances": [1.0]}'
 ANSWER = {"predictions": [2.5]}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
 HEALTH = ("/healthz", "/readyz")
+PAGES = re.compile(r"/|/docs(?:/[^/]+)?|/console/(?!models|activity)[^/]+")
 V1_PATHS = (
     "/v1",
     "/v1/",
@@ -107,11 +108,15 @@ def paths(client: FlaskClient) -> list[str]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_nobody_without_a_key_gets_anything_but_health(guarded: FlaskClient, method: str) -> None:
+def test_nobody_without_a_key_gets_anything_but_health_and_empty_pages(guarded: FlaskClient, method: str) -> None:
     for path in [*paths(guarded), "/", "/nothing", "/v2", "/v2/models/secret/infer"]:
         response = ask(guarded, path, None, method)
         if path.startswith("/v2/health") or path in HEALTH:
             assert response.status_code in (200, 400, 405), path
+        elif PAGES.fullmatch(path):
+            assert response.status_code in (200, 400, 404, 405), path
+            assert b"fraud" not in response.data
+            assert b"secret" not in response.data
         else:
             assert response.status_code == 401, path
             assert response.headers["WWW-Authenticate"] == "Bearer"
