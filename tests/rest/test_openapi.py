@@ -25,8 +25,10 @@ REFUSED = {
     "/v1/models/passthrough:predict": {"same_input, inputs", "same_input, instances"},
     "/v1/models/examples:regress": {"regress_int, examples", "regress_pairs, examples"},
     "/v1/models/old%20examples:regress": {"regress_int, examples", "regress_pairs, examples"},
+    "/v2/models/passthrough/infer": {"same_input"},
+    "/v2/models/bytes_output/infer": {"serving_default"},
 }
-"""Examples to signatures made to be refused, whatever is sent to them."""
+"""Examples to signatures made to be refused, whatever is sent to them; in v2's JSON also those that answer bytes."""
 
 
 @pytest.fixture(scope="module")

@@ -32,11 +32,32 @@ class ModelStatus(Schema):
     model_version_status = fields.List(fields.Nested(VersionStatus), required=True)
 
 
+class Batching(Schema):
+    """How the requests to one signature are batched, or why they are not."""
+
+    batched = fields.Boolean(required=True)
+    reason = fields.String(metadata={"description": "Why they are not; absent where they are, as the rest is else."})
+    max_rows = fields.Integer(metadata={"description": "The most rows that run together."})
+    max_waiting_rows = fields.Integer(metadata={"description": "The most rows that wait; more are refused."})
+    delay_ms = fields.Float(metadata={"description": "How long a request waits for others while the model is idle."})
+    allowed_sizes = fields.List(
+        fields.Integer(), metadata={"description": "The sizes that batches are padded to; none when any will do."}
+    )
+    pad_lengths = fields.Boolean(metadata={"description": "Whether inputs of different lengths run together."})
+    splits = fields.Boolean(metadata={"description": "Whether larger requests run in slices."})
+
+
 class ListedModel(ModelStatus):
     """A model in the list of all."""
 
     name = fields.String(required=True)
     version_labels = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+    batching = fields.Dict(
+        keys=fields.String(),
+        values=fields.Dict(keys=fields.String(), values=fields.Nested(Batching)),
+        required=True,
+        metadata={"description": "By version, then by signature."},
+    )
 
 
 class ModelList(Schema):

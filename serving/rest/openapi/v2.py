@@ -22,18 +22,8 @@ from serving.rest.openapi.operations import (
 from serving.rest.openapi.tensors import JsonSchema
 from serving.rest.samples import as_json, sample_inputs
 from serving.settings import Settings
+from serving.tensors.datatypes import PROTO_NAMES
 from serving.tensors.spec import Array, Kind, TensorSpec
-
-DATATYPES = {
-    "bool": "BOOL",
-    "half": "FP16",
-    "float": "FP32",
-    "double": "FP64",
-    "bfloat16": "BF16",
-    "string": "BYTES",
-    **{name: name.upper() for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")},
-}
-"""The protocol's name of each dtype."""
 
 _TAG = "Open Inference Protocol"
 _TEXT: JsonSchema = {"type": "string"}
@@ -121,7 +111,8 @@ def _add(spec: APISpec, method: str, path: str, summary: str, responses: dict[st
 
 
 def _describe_infer(spec: APISpec, version: LoadedVersion, settings: Settings) -> None:
-    signatures = version.callable_signatures()
+    callable_ = version.callable_signatures()
+    signatures = {name: its for name, its in callable_.items() if "predict" in version.methods(its)}
     for choice, what in choices(version):
         if choice.startswith("/labels/") or not signatures:
             continue
@@ -138,17 +129,17 @@ def _describe_infer(spec: APISpec, version: LoadedVersion, settings: Settings) -
             f"Run a signature of {version.model}, {what}",
             responses,
             requestBody=body(
-                any_of([_infer_request(its, len(signatures)) for its in signatures.values()]),
+                any_of([_infer_request(its) for its in signatures.values()]),
                 _examples(version, signatures),
             ),
         )
 
 
-def _infer_request(signature: Signature, signatures: int) -> JsonSchema:
+def _infer_request(signature: Signature) -> JsonSchema:
     inputs = [_tensor(spec, _value(spec), _sizes(spec)) for spec in signature.inputs.values()]
     count = {"minItems": len(inputs), "maxItems": len(inputs)}
     parameters = _object("signature_name", signature_name={"const": signature.name})
-    is_default = signature.name == DEFAULT_SIGNATURE or signatures == 1
+    is_default = signature.name == DEFAULT_SIGNATURE
     return {
         "type": "object",
         "title": signature.name,
@@ -192,7 +183,7 @@ def _tensor(spec: TensorSpec, value: JsonSchema, shape: JsonSchema) -> JsonSchem
     assert spec.dtype is not None
     return _object(
         name={"const": spec.name},
-        datatype={"const": DATATYPES[spec.dtype.name]},
+        datatype={"const": PROTO_NAMES[spec.proto]},
         shape=shape,
         data={"type": "array", "items": value, "description": "The values, row by row."},
     )
@@ -215,8 +206,8 @@ def _examples(version: LoadedVersion, signatures: Mapping[str, Signature]) -> di
         sample = sample_inputs(version, signature)
         if sample is not None:
             inputs = [_sent(signature.inputs[tensor], array) for tensor, array in sample.items()]
-            is_default = name == DEFAULT_SIGNATURE or len(signatures) == 1
-            found[name] = {**({} if is_default else {"parameters": {"signature_name": name}}), "inputs": inputs}
+            named = {} if name == DEFAULT_SIGNATURE else {"parameters": {"signature_name": name}}
+            found[name] = {**named, "inputs": inputs}
     return found
 
 
@@ -224,7 +215,7 @@ def _sent(spec: TensorSpec, array: Array) -> dict[str, Any]:
     assert spec.dtype is not None
     return {
         "name": spec.name,
-        "datatype": DATATYPES[spec.dtype.name],
+        "datatype": PROTO_NAMES[spec.proto],
         "shape": list(array.shape),
         "data": as_json(array.ravel()),
     }
