@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serving.access.grants import Caller, Grant, Right
 from serving.access.keys import PREFIX, KeyRing, read_keys
-from serving.access.tokens import TokenRules, Verifier, read_verifier
 from serving.access.watched import Watched
 from serving.errors import SettingsError
 from serving.settings import Settings, environ_name
+
+if TYPE_CHECKING:  # imported where it is needed: cryptography takes a quarter of a second, and only tokens need it
+    from serving.access.tokens import TokenRules, Verifier
 
 ANY_CERTIFICATE = Grant("certificate", ("*",), frozenset(Right) - {Right.ADMIN})
 """What a certificate grants where no keys file says more: whom its authority has signed may use the server."""
@@ -27,6 +29,8 @@ def check_access(settings: Settings) -> None:
         read_keys(settings.keys_file)
     rules = _token_rules(settings)
     if rules is not None and settings.jwt_jwks_file is not None:
+        from serving.access.tokens import read_verifier
+
         read_verifier(settings.jwt_jwks_file, rules)
 
 
@@ -36,13 +40,15 @@ def make_callers(settings: Settings) -> "Callers":
     keys = None if keys_file is None else Watched(keys_file, read_keys, KeyRing())
     if jwks_file is None or rules is None:
         return Callers(keys, None)
+    from serving.access.tokens import Verifier, read_verifier
+
     return Callers(keys, Watched(jwks_file, partial(read_verifier, rules=rules), Verifier(rules, {})))
 
 
 class Callers:
     """Everyone whom the files name. May be used by several threads at once."""
 
-    def __init__(self, keys: Watched[KeyRing] | None, tokens: Watched[Verifier] | None) -> None:
+    def __init__(self, keys: Watched[KeyRing] | None, tokens: "Watched[Verifier] | None") -> None:
         self._keys = keys
         self._tokens = tokens
 
@@ -80,7 +86,7 @@ def certificate_names(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*common, *others])) or ("-",)
 
 
-def _token_rules(settings: Settings) -> TokenRules | None:
+def _token_rules(settings: Settings) -> "TokenRules | None":
     """What tokens must say; None without tokens, SettingsError where some of the settings that go together lack."""
     needed = ("jwt_jwks_file", "jwt_issuer", "jwt_audience")
     given = [field for field in needed if getattr(settings, field)]
@@ -92,4 +98,6 @@ def _token_rules(settings: Settings) -> TokenRules | None:
             f"{environ_name(given[0])} needs {environ_name(missing[0])} too"
             + ("; its entries say what each role may do" if missing[0] == "keys_file" else "")
         )
+    from serving.access.tokens import TokenRules
+
     return TokenRules(settings.jwt_issuer, settings.jwt_audience, settings.jwt_roles_claim)

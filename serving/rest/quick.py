@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 from serving.inference import Inference
 
-MAX_BODY_BYTES = 16 * 1024
+MAX_BODY_BYTES = 256 * 1024
 """A larger body takes too long to parse while others wait."""
 
 _ALWAYS = (b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready")
