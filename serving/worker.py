@@ -1,7 +1,7 @@
 """The gunicorn worker class of the server: an event loop in front, the WSGI application behind it.
 
-Connections are read in the event loop (see serving/connection.py). A request that the application says is quick is
-answered in the loop itself, which is twice as fast as handing it to a thread; every other one in a few threads.
+Connections are read in the event loop (see serving/connection.py). A request that the application says
+may be is answered in the loop itself, in a fiber (serving/fibers.py); every other one in a few threads.
 """
 
 import asyncio
@@ -158,7 +158,7 @@ class _Front:
         self._count()
 
     def answer(self, request: Request, connection: Connection) -> None:
-        """Have a request answered: here when it is quick, else in a thread, unless too many wait for one already."""
+        """Have a request answered: in the loop where that holds up nobody, else in a thread, if not too many wait."""
         if self._is_quick(request.method, request.target, request.body_bytes):
             Fiber(
                 lambda: self._answer(request, connection), lambda answer: connection.send(*answer), self._loop

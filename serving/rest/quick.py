@@ -1,4 +1,4 @@
-"""Which requests a worker may answer in its event loop: those that are over sooner than a thread could take them."""
+"""Which requests a worker may answer in its event loop: those that are read at once, and whose models let them wait."""
 
 import re
 from collections.abc import Callable
