@@ -26,8 +26,8 @@ _LENGTH = struct.Struct("<I")
 def decode_binary(name: str, dtype: DType, shape: tuple[int, ...], data: memoryview) -> Array:
     """The tensor of this shape that the bytes are, sharing their memory where it can.
 
-    InvalidArgument, naming the input, unless the bytes are exactly those of such a tensor. The sizes, each counted as at
-    least 1, have a product that fits memory addresses: requests with others are refused earlier.
+    InvalidArgument, naming the input, unless the bytes are exactly those of such a tensor. The sizes, each counted as
+    at least 1, have a product that fits memory addresses: requests with others are refused earlier.
     """
     if dtype.kind is Kind.STRING:
         return _decode_strings(name, shape, data)
