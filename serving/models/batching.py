@@ -88,9 +88,9 @@ class Batcher:
             key = batch_key(signature, inputs, limits.pad_lengths)
         elif limits and rows and rows > limits.max_rows and limits.splits:
             return self._run_in_slices(signature, inputs, rows, limits, caller)
-        elif fiber is None or self.is_quick:
+        elif fiber is None or (self.is_quick and not limits):
             return self._run_model(signature, inputs)
-        else:  # alone, but elsewhere: the event loop must not wait for it
+        else:  # alone, but elsewhere: the event loop must not wait for it, nor for many rows of a quick model
             key, limits = (object(),), _ALONE
         return self._run_with_others(Task(key, signature, inputs, rows or 1, caller, limits, self._clock(), fiber))
 
@@ -171,15 +171,18 @@ class Batcher:
         if task.fiber is None:
             task.leads = True
             task.signal.release()
-        elif self.is_quick:
+        elif self._is_soon(task):
             task.fiber.loop.call_soon_threadsafe(self._lead, task)
         else:
             self._runner.submit(partial(self._lead, task))
 
+    def _is_soon(self, task: Task) -> bool:
+        """Whether the event loop that a task came from runs it itself, too soon for its time to be over meanwhile."""
+        return task.fiber is not None and self.is_quick and task.limits is not _ALONE
+
     def _wait(self, task: Task) -> None:
         """Wait until the task is done or leads; when its time is over, leave it to those that run it, if any do."""
-        is_soon = task.fiber is not None and self.is_quick
-        if task.signal.acquire(timeout=-1 if is_soon else min(task.caller.seconds_left(), _LONGEST_WAIT)):
+        if task.signal.acquire(timeout=-1 if self._is_soon(task) else min(task.caller.seconds_left(), _LONGEST_WAIT)):
             return
         with self._lock:
             self._tasks.remove(task)

@@ -105,6 +105,16 @@ def test_a_request_whose_time_is_over_waits_no_longer(slow: Bench) -> None:
     assert slow.answers([3.0]) == [[6.0]]
 
 
+def test_more_rows_than_a_batch_of_a_quick_model_do_not_run_in_the_loop() -> None:
+    quick, threads = Bench(is_quick=True), set[int]()
+    quick.model.after_run = lambda: threads.add(threading.get_ident())
+    assert quick.answers([1.0] * 8) == [[2.0] * 8]
+    assert threads
+    assert threading.get_ident() not in threads
+    quick.answers([1.0] * 7)
+    assert threading.get_ident() in threads
+
+
 def test_threads_and_fibers_take_turns(slow: Bench) -> None:
     slow.model.go_on.clear()
     outcomes: list[list[float]] = []
