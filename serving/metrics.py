@@ -2,7 +2,7 @@
 
 With a directory in PROMETHEUS_MULTIPROC_DIR the metrics of all worker processes count together.
 
-What happens for each request is only noted, and counted ten times a second: counting many at once costs a tenth.
+What happens for each request is only noted, and counted ten times a second: counting many at once costs an eighth.
 """
 
 import logging
