@@ -15,8 +15,6 @@ from urllib.parse import unquote
 
 import orjson
 from flask import Blueprint, request
-from flask.blueprints import BlueprintSetupState
-from werkzeug.routing import BaseConverter, Rule
 
 from serving import inference
 from serving.access.grants import Need, Right
@@ -29,6 +27,7 @@ from serving.rest.application import Answer, json_answer
 from serving.rest.body import read_body
 from serving.rest.http import heed_deadline, malformed, trace
 from serving.rest.predict import check_envelope, read_predict
+from serving.rest.prefix import everything_below
 from serving.settings import Settings
 from serving.tensors import encode
 from serving.tensors.examples import decode_examples
@@ -54,29 +53,9 @@ def needed(path: str) -> Need | None:
     return None
 
 
-class AnyV1Path(BaseConverter):
-    """Every path below /v1, in any case: which of them mean something, the patterns above decide."""
-
-    regex = r"(?i:v1)(?:/.*)?"
-    part_isolating = False
-
-
 def blueprint(models: Inference, settings: Settings) -> Blueprint:
     """The routes of the API."""
-    api = Blueprint("v1", __name__)
-    protocol = _Protocol(models, settings)
-
-    @api.endpoint("v1.dispatch")
-    def dispatch(path: str) -> Answer:
-        return protocol.answer()
-
-    @api.record_once
-    def add_rule(state: BlueprintSetupState) -> None:
-        """Route every method; which of them a path takes is known only once the path is understood."""
-        state.app.url_map.converters["v1"] = AnyV1Path
-        state.app.url_map.add(Rule("/<v1:path>", endpoint="v1.dispatch"))
-
-    return api
+    return everything_below("v1", r"(?i:v1)", _Protocol(models, settings).answer)
 
 
 class _Protocol:

@@ -16,8 +16,6 @@ from urllib.parse import unquote
 
 import orjson
 from flask import Blueprint, request
-from flask.blueprints import BlueprintSetupState
-from werkzeug.routing import BaseConverter, Rule
 
 from serving import __version__
 from serving.errors import MethodNotAllowed, NotFound, Unavailable
@@ -26,6 +24,7 @@ from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.body import read_buffer
 from serving.rest.http import malformed, raw_path, trace
+from serving.rest.prefix import everything_below
 from serving.rest.v2 import metadata
 from serving.rest.v2.choice import choose
 from serving.rest.v2.infer import Infer
@@ -56,29 +55,9 @@ _CONTROL = Control()
 View = Callable[[re.Match[str]], Answer]
 
 
-class AnyV2Path(BaseConverter):
-    """Every path below /v2: which of them mean something, the table of routes decides."""
-
-    regex = r"v2(?:/.*)?"
-    part_isolating = False
-
-
 def blueprint(models: Inference, settings: Settings) -> Blueprint:
     """The routes of the protocol."""
-    api = Blueprint("v2", __name__)
-    protocol = _Protocol(models, settings)
-
-    @api.endpoint("v2.dispatch")
-    def dispatch(path: str) -> Answer:
-        return protocol.answer()
-
-    @api.record_once
-    def add_rule(state: BlueprintSetupState) -> None:
-        """Route every method; which of them a path takes is known only once the path is understood."""
-        state.app.url_map.converters["v2"] = AnyV2Path
-        state.app.url_map.add(Rule("/<v2:path>", endpoint="v2.dispatch"))
-
-    return api
+    return everything_below("v2", r"v2", _Protocol(models, settings).answer)
 
 
 class _Protocol:
