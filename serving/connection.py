@@ -33,6 +33,8 @@ LINGER_BYTES = 64 * MEBI
 
 JOINED_BYTES = 64 * 1024
 """Up to here an answer is copied into one piece, which is sent sooner than several."""
+SENDS_MEMORY = "serving.sends_memory"
+"""Where in the WSGI environ a server says that it takes pieces of memory as well as bytes."""
 RETRY_SECONDS = 1
 """After how long a client may try again that was refused because there is too much to do."""
 
@@ -367,7 +369,7 @@ def environ_of(request: Request, connection: Connection, base: Environ) -> Envir
 def call(application: Application, environ: Environ, keep_alive: bool) -> Answer:
     """Call a WSGI application and return its answer as HTTP/1.1.
 
-    The application may answer in pieces of memory where it finds `serving.sends_memory` in the environ.
+    The application may answer in pieces of memory where it finds SENDS_MEMORY in the environ.
     """
     head: list[tuple[str, list[tuple[str, str]]]] = []
 

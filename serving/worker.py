@@ -25,6 +25,7 @@ from gunicorn.workers.base import Worker
 
 from serving import capacity
 from serving.connection import (
+    SENDS_MEMORY,
     Answer,
     Application,
     Connection,
@@ -116,7 +117,7 @@ class _Front:
             "wsgi.multithread": True,
             "wsgi.multiprocess": True,
             "wsgi.run_once": False,
-            "serving.sends_memory": True,
+            SENDS_MEMORY: True,
         }
         self.limits = Limits(
             body_bytes=settings.max_body_bytes,

@@ -13,10 +13,10 @@ from typing import Any
 from flask import Flask, Request
 from werkzeug.routing import Rule
 
+from serving.connection import SENDS_MEMORY
+
 MAX_ROUTES = 1024
 """How many paths are remembered together with the view that answers them."""
-SENDS_MEMORY = "serving.sends_memory"
-"""Where in the WSGI environ a server says that it takes pieces of memory as well as bytes."""
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
