@@ -1,6 +1,6 @@
 """What tests of the REST API share: every model written once, and one app that serves them all."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,11 @@ MODELS = {
 }
 """One version of each of these, by the name of the model."""
 
+Held = Callable[[str, str, str], None]
+"""Notes what a fault did: the fault, the line that must hold, and the figures that were measured."""
+
+HELD = pytest.StashKey[list[tuple[str, str, str]]]()
+
 TIMES = {"00000007": 7.0, "8": 8.0, "12": 12.0}
 """The versions of `times`, by directory; each multiplies by its number."""
 
@@ -43,6 +48,23 @@ model_config_list {{
   }}
 }}
 """
+
+
+@pytest.fixture
+def held(request: pytest.FixtureRequest) -> Held:
+    """A row of the table of faults that ends the run; a test calls it before it asserts that the line holds."""
+    rows = request.config.stash.setdefault(HELD, [])
+    return lambda fault, line, measured: rows.append((fault, line, measured))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table of faults."""
+    rows = config.stash.get(HELD, [])
+    if not rows:
+        return
+    terminalreporter.section("what held")
+    for fault, line, measured in [("Fault", "Line", "Measured"), ("---", "---", "---"), *rows]:
+        terminalreporter.write_line(f"| {fault} | {line} | {measured} |")
 
 
 @pytest.fixture(scope="session")

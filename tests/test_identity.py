@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import saved_models
+from tests.conftest import Held
 from tests.server import Server, serving
 
 CLIENTS = 64
@@ -34,7 +35,7 @@ class Tally:
 
 
 @pytest.mark.faults
-def test_a_hundred_thousand_answers_belong_to_their_requests_while_callers_hang_up(tmp_path: Path) -> None:
+def test_a_hundred_thousand_answers_belong_to_their_requests_while_callers_hang_up(tmp_path: Path, held: Held) -> None:
     saved_models.scale(tmp_path / "models" / "half" / "1", 0.5, 2.0)
     (tmp_path / "models" / "half" / "batching_params.pbtxt").write_text(PARAMETERS)
     settings = {"SERVING_MODEL_DIR": tmp_path / "models", "SERVING_THREADS": 32, "WEB_CONCURRENCY": 2}
@@ -44,7 +45,12 @@ def test_a_hundred_thousand_answers_belong_to_their_requests_while_callers_hang_
         asyncio.run(call_all(server.port, tally))
         seconds = time.monotonic() - started
         rows, batches, dropped = joint_work(server)
-    print(f"{seconds:.0f} s, {dict(tally.outcomes)}; {rows:.0f} rows in {batches:.0f} batches, {dropped:.0f} dropped")
+    held(
+        "100,000 unique inputs under batching and disconnects",
+        "0 answers to another request",
+        f"{len(tally.wrong)} wrong; {seconds:.0f} s, {dict(tally.outcomes)}; {rows:.0f} rows in {batches:.0f} batches, "
+        f"{dropped:.0f} dropped",
+    )
     assert tally.wrong == []
     assert sum(tally.outcomes.values()) == REQUESTS
     assert tally.outcomes.keys() == {"answered", "hung up", "reset"}
