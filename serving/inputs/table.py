@@ -4,10 +4,10 @@
     41,Bern
     27,"Paris, France"
 
-Each input of one value a row, `[-1]` or `[-1, 1]`, is the column of its name. A signature with a single input of k values
-a row, `[-1, k]`, takes k columns of any names, in their order. Cells are read by the dtype of their input, exactly:
-nothing is rounded to an integer, an empty cell is no number. Text is UTF-8, with or without a byte order mark; lines end
-as they like.
+Each input of one value a row, `[-1]` or `[-1, 1]`, is the column of its name. A signature with a single input of k
+values a row, `[-1, k]`, takes k columns of any names, in their order. Cells are read by the dtype of their input,
+exactly: nothing is rounded to an integer, an empty cell is no number. Text is UTF-8, with or without a byte order mark;
+lines end as they like.
 
 Rows are read and converted a block at a time, so that a body costs little more memory than its tensors.
 """
@@ -258,7 +258,7 @@ def encode_csv(outputs: Mapping[str, Array], non_finite: NonFinite) -> bytes:
     for name, array in outputs.items():
         if array.ndim > 2:
             raise NotAcceptable(f'output "{name}" has shape {shape_text(array.shape)}, which no table can hold')
-        matrix = array.reshape(len(array), -1) if array.size else array.reshape(len(array), *array.shape[1:] or (1,))
+        matrix = array[:, np.newaxis] if array.ndim == 1 else array
         width = matrix.shape[1]
         header += [name] if width == 1 else [f"{name}_{place}" for place in range(width)]
         columns += [_cells(name, matrix[:, place], non_finite) for place in range(width)]
