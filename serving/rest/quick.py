@@ -1,11 +1,13 @@
 """Which requests a worker may answer in its event loop: those that are read at once, and whose models let them wait."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from serving.inference import Inference
+from serving.rest.forms.readers import takes_long
 
 MAX_BODY_BYTES = 256 * 1024
 """A larger body takes too long to parse while others wait."""
@@ -16,16 +18,28 @@ _PREDICT = re.compile(
 )
 
 
-def quick_requests(models: Inference) -> Callable[[str, bytes, int], bool]:
-    """A test of a request by its method, its target and the size of its body."""
+class IsQuick(Protocol):
+    """A test of a request by its method, its target, the size of its body, and its headers, names in small letters."""
 
-    def is_quick(method: str, target: bytes, body_bytes: int) -> bool:
+    def __call__(
+        self, method: str, target: bytes, body_bytes: int, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> bool: ...
+
+
+def quick_requests(models: Inference) -> IsQuick:
+    """The test for these models."""
+
+    def is_quick(method: str, target: bytes, body_bytes: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> bool:
         model = _model(target)
         if model is None:
             return target.partition(b"?")[0] in _ALWAYS
-        return body_bytes <= MAX_BODY_BYTES and models.answers_in_loop(model)
+        return body_bytes <= MAX_BODY_BYTES and models.answers_in_loop(model) and not _takes_long(headers)
 
     return is_quick
+
+
+def _takes_long(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    return any(takes_long(value) for name, value in headers if name == b"content-type")
 
 
 @lru_cache(maxsize=1024)
