@@ -31,6 +31,8 @@ LINGER_SECONDS = 2.0
 LINGER_BYTES = 64 * MEBI
 """How much it may send meanwhile: four of the largest bodies that are taken unless SERVING_MAX_BODY_BYTES is set."""
 
+LONG_BYTES = 128 * 1024
+"""A piece of input of this size says that there is more where it came from."""
 JOINED_BYTES = 64 * 1024
 """Up to here an answer is copied into one piece, which is sent sooner than several."""
 SENDS_MEMORY = "serving.sends_memory"
@@ -154,6 +156,8 @@ class Connection(asyncio.Protocol):
                 self.close()
         elif self._refused is None:
             self._feed(data)
+            if len(data) >= LONG_BYTES and not self._answering:
+                self._let_others_read()
 
     def eof_received(self) -> bool:
         if self._lingering:
@@ -262,6 +266,11 @@ class Connection(asyncio.Protocol):
             unsent = self._transport.get_write_buffer_size()
             self.deadline = time.monotonic() + self._limits.transfer_seconds(unsent)
             self._transport.close()
+
+    def _let_others_read(self) -> None:
+        """Have the event loop look at the other connections before it reads on here, which it may do for megabytes."""
+        self._transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._transport.resume_reading)
 
     def _feed(self, data: bytes) -> None:
         if self._in_head:

@@ -51,12 +51,12 @@ def skim(text: memoryview, dtype: DType) -> Array | None:
             depth += forms[-1].count(b"[") - forms[-1].count(b"]")
             whole += b"]" * depth
             numbers.append(_numbers(parser, whole, dtype))
+        flat = _cast(numbers, dtype)
     except (ValueError, RuntimeError, TypeError):
         return None
     finally:
         _idle.append(parser)
     shape = _shape(b",".join(forms))
-    flat = numbers[0] if len(numbers) == 1 else np.concatenate(numbers)
     return None if shape is None or math.prod(shape) != flat.size else flat.reshape(shape)
 
 
@@ -82,12 +82,17 @@ def _shape(form: bytes) -> tuple[int, ...] | None:
 
 
 def _numbers(parser: simdjson.Parser, text: bytearray, dtype: DType) -> Array:
-    """The numbers of a JSON text, whatever lists they are in; ValueError when one does not fit the dtype."""
+    """The numbers of a JSON text, whatever lists they are in, in the widest dtype of their kind."""
     wanted, buffer = _BUFFERS["f" if dtype.kind is Kind.DECIMAL else dtype.numpy.kind]
     parsed = parser.parse(text)
     if not isinstance(parsed, simdjson.Array):
         raise TypeError("it is no list")
-    values = np.frombuffer(parsed.as_buffer(of_type=wanted), dtype=buffer)
+    return np.frombuffer(parsed.as_buffer(of_type=wanted), dtype=buffer)
+
+
+def _cast(numbers: list[Array], dtype: DType) -> Array:
+    """All numbers, in their dtype; ValueError when one does not fit it."""
+    values = numbers[0] if len(numbers) == 1 else np.concatenate(numbers)
     if not _fits(values, dtype):
         raise ValueError("a number is out of range")
     with np.errstate(over="ignore"):
