@@ -9,20 +9,17 @@ connection, since nobody can tell where the next request would begin.
 
 import asyncio
 import io
-import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.utils import formatdate
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol, cast
-from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from serving.caller import CALLER, Caller
+from serving.answers import Answer, Refused, refusal, size_of
+from serving.caller import Caller
 from serving.request_body import LargeBody, make_body
 
 MEBI = 1024 * 1024
@@ -30,18 +27,6 @@ LINGER_SECONDS = 2.0
 """How long a refused client may go on sending: were the connection closed at once, it might never see the answer."""
 LINGER_BYTES = 64 * MEBI
 """How much it may send meanwhile: four of the largest bodies that are taken unless SERVING_MAX_BODY_BYTES is set."""
-
-JOINED_BYTES = 64 * 1024
-"""Up to here an answer is copied into one piece, which is sent sooner than several."""
-SENDS_MEMORY = "serving.sends_memory"
-"""Where in the WSGI environ a server says that it takes pieces of memory as well as bytes."""
-RETRY_SECONDS = 1
-"""After how long a client may try again that was refused because there is too much to do."""
-
-Environ = dict[str, Any]
-Answer = bytes | Sequence[bytes | memoryview]
-"""An answer in one piece, or a large one in several, so that it need not be copied."""
-Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes | memoryview]]
 
 
 @dataclass(frozen=True)
@@ -78,15 +63,6 @@ class Front(Protocol):
     def opened(self, connection: "Connection") -> None: ...
 
     def closed(self, connection: "Connection") -> None: ...
-
-
-class Refused(Exception):
-    """A request that is refused before it reaches the application."""
-
-    def __init__(self, status: HTTPStatus, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
 
 
 @dataclass(slots=True)
@@ -235,7 +211,7 @@ class Connection(asyncio.Protocol):
         if not keep_alive:
             self.close()
             return
-        wait = self._limits.transfer_seconds(_size(answer)) if self._unsent else self._limits.idle_seconds
+        wait = self._limits.transfer_seconds(size_of(answer)) if self._unsent else self._limits.idle_seconds
         self.deadline = time.monotonic() + wait
         self._advance()
 
@@ -336,86 +312,6 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
 
 
-# To and from WSGI.
-
-
-def environ_of(request: Request, connection: Connection, base: Environ) -> Environ:
-    """The WSGI environ of a request; `base` holds what is the same for all."""
-    path, _, query = request.target.partition(b"?")
-    environ = base | {
-        "REQUEST_METHOD": request.method,
-        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-        "QUERY_STRING": query.decode("latin-1"),
-        "RAW_URI": request.target.decode("latin-1"),
-        "SERVER_PROTOCOL": "HTTP/" + request.version,
-        "REMOTE_ADDR": connection.peer,
-        "CONTENT_LENGTH": str(request.body_bytes),
-        "wsgi.input": request.body,
-        CALLER: request.caller,
-    }
-    if connection.certificate:
-        environ["serving.client_certificate"] = connection.certificate
-    request.body.seek(0)
-    for name, value in request.headers:
-        key = _ENVIRON_NAMES.get(name) or _environ_name(name)
-        text = value.decode("latin-1")
-        environ[key] = f"{environ[key]},{text}" if key in environ and key.startswith("HTTP_") else text
-    environ["CONTENT_LENGTH"] = str(request.body_bytes)
-    for hop_by_hop in ("HTTP_TRANSFER_ENCODING", "HTTP_CONNECTION", "HTTP_UPGRADE"):
-        environ.pop(hop_by_hop, None)
-    return environ
-
-
-def call(application: Application, environ: Environ, keep_alive: bool) -> Answer:
-    """Call a WSGI application and return its answer as HTTP/1.1.
-
-    The application may answer in pieces of memory where it finds SENDS_MEMORY in the environ.
-    """
-    head: list[tuple[str, list[tuple[str, str]]]] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], error: Any = None) -> None:
-        head[:] = [(status, headers)]
-
-    parts = application(environ, start_response)
-    try:
-        body = list(parts)
-    finally:
-        close = getattr(parts, "close", None)
-        if close is not None:
-            close()
-    status, headers = head[0]
-    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
-    if not any(name.lower() == "content-length" for name, _ in headers):
-        lines.append(f"Content-Length: {sum(map(len, body))}")
-    lines.append(f"Date: {_now()}")
-    lines.append("Connection: keep-alive\r\n\r\n" if keep_alive else "Connection: close\r\n\r\n")
-    answer = ["\r\n".join(lines).encode("latin-1"), *([] if environ["REQUEST_METHOD"] == "HEAD" else body)]
-    return answer if _size(answer) > JOINED_BYTES else b"".join(answer)
-
-
-def _size(answer: Answer) -> int:
-    return len(answer) if isinstance(answer, bytes) else sum(map(len, answer))
-
-
-_ENVIRON_NAMES = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
-
-
-@lru_cache(maxsize=256)
-def _environ_name(name: bytes) -> str:
-    """The WSGI name of a header. One with an underscore could pass for another; it gets a name that nothing reads."""
-    text = name.decode("latin-1")
-    return "serving.ignored" if "_" in text else "HTTP_" + text.upper().replace("-", "_")
-
-
-@lru_cache(maxsize=1)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
-
-
-def _now() -> str:
-    return _date(int(time.time()))
-
-
 def _too_large(limits: Limits) -> Refused:
     return Refused(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -437,16 +333,3 @@ def _head_without_upgrade(request: Request) -> bytes:
 
 def _malformed(error: Exception) -> Refused:
     return Refused(HTTPStatus.BAD_REQUEST, f"The request is not valid HTTP/1.1: {error}")
-
-
-def refusal(refused: Refused, request_id: str, keep_alive: bool = False) -> bytes:
-    """The answer to a request that is refused; the connection ends with it unless it is kept alive."""
-    body = json.dumps({"error": refused.message}).encode()
-    head = (
-        f"HTTP/1.1 {refused.status.value} {refused.status.phrase}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\nDate: {_now()}\r\n"
-    )
-    if refused.status is HTTPStatus.SERVICE_UNAVAILABLE:
-        head += f"Retry-After: {RETRY_SECONDS}\r\n"
-    head += f"Connection: {'keep-alive' if keep_alive else 'close'}\r\n\r\n"
-    return head.encode() + body

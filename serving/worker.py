@@ -24,21 +24,11 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker
 
 from serving import capacity
-from serving.connection import (
-    SENDS_MEMORY,
-    Answer,
-    Application,
-    Connection,
-    Environ,
-    Limits,
-    Refused,
-    Request,
-    call,
-    environ_of,
-    refusal,
-)
+from serving.answers import Answer, Refused, refusal
+from serving.connection import Connection, Limits, Request
 from serving.fibers import Fiber
 from serving.settings import Settings
+from serving.wsgi import SENDS_MEMORY, Application, Environ, call, environ_of
 
 log = logging.getLogger(__name__)
 

@@ -1,108 +1,14 @@
 """One connection: bytes in, bytes out, no network."""
 
-import asyncio
 import json
 import time
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 import pytest
 
-from serving.connection import (
-    LINGER_BYTES,
-    LINGER_SECONDS,
-    MEBI,
-    Connection,
-    Limits,
-    Request,
-    call,
-    environ_of,
-)
-
-GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-POST = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
-
-
-class FakeTransport(asyncio.Transport):
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 4000)})
-        self.written = b""
-        self.closed = False
-        self.aborted = False
-        self.reading = True
-        self.half_closed = False
-        self.unsent = 0
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = self.aborted = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None:
-        self.half_closed = True
-
-    def get_write_buffer_size(self) -> int:
-        return self.unsent
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-
-class FakeFront:
-    """Answers each request with its method, target and body, at once or when told to."""
-
-    def __init__(self, at_once: bool = True, **limits: Any) -> None:
-        self.limits = Limits(**limits)
-        self.at_once = at_once
-        self.requests: list[Request] = []
-        self.waiting: list[tuple[Request, Connection]] = []
-        self.open = 0
-        self.refusals: list[tuple[str, bytes, int]] = []
-
-    def answer(self, request: Request, connection: Connection) -> None:
-        self.requests.append(request)
-        if self.at_once:
-            self.send(request, connection)
-        else:
-            self.waiting.append((request, connection))
-
-    def send(self, request: Request, connection: Connection) -> None:
-        connection.send(b"<%s %s>" % (request.target, request.body.getvalue()), request.keep_alive)
-
-    def send_waiting(self) -> None:
-        self.send(*self.waiting.pop(0))
-
-    def note_refusal(self, request: Request, status: HTTPStatus) -> str:
-        self.refusals.append((request.method, request.target, status.value))
-        return "the-id"
-
-    def opened(self, connection: Connection) -> None:
-        self.open += 1
-
-    def closed(self, connection: Connection) -> None:
-        self.open -= 1
-
-
-def connect(front: FakeFront) -> tuple[Connection, FakeTransport]:
-    connection, transport = Connection(front), FakeTransport()
-    connection.connection_made(transport)
-    return connection, transport
+from serving.connection import LINGER_BYTES, LINGER_SECONDS, MEBI, Connection
+from tests.wire import GET, POST, FakeFront, FakeTransport, connect
 
 
 def answer_to(data: bytes, **limits: Any) -> FakeTransport:
@@ -416,70 +322,3 @@ class TestDeadlines:
         deadline = connection.deadline
         connection.data_received(b"E")
         assert connection.deadline == deadline
-
-
-class TestWsgi:
-    def environ(self, data: bytes) -> dict[str, Any]:
-        front = FakeFront()
-        connection, _ = connect(front)
-        connection.data_received(data)
-        return environ_of(front.requests[0], connection, {"wsgi.url_scheme": "http"})
-
-    def test_the_environ_says_what_was_sent(self) -> None:
-        environ = self.environ(
-            b"POST /a%20b/%C3%A9?q=1%2B HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n"
-            b"X-Two: 1\r\nX-Two: 2\r\n\r\nhello"
-        )
-        assert environ["REQUEST_METHOD"] == "POST"
-        assert environ["PATH_INFO"] == "/a b/é".encode().decode("latin-1")
-        assert environ["QUERY_STRING"] == "q=1%2B"
-        assert environ["RAW_URI"] == "/a%20b/%C3%A9?q=1%2B"
-        assert environ["CONTENT_TYPE"] == "text/plain"
-        assert environ["CONTENT_LENGTH"] == "5"
-        assert environ["HTTP_X_TWO"] == "1,2"
-        assert environ["REMOTE_ADDR"] == "127.0.0.1"
-        assert environ["wsgi.input"].read() == b"hello"
-
-    def test_what_is_between_the_client_and_the_server_only_is_not_handed_on(self) -> None:
-        environ = self.environ(
-            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nKeep: 1\r\n\r\n"
-        )
-        assert {key for key in environ if key.startswith("HTTP_")} == {"HTTP_HOST", "HTTP_KEEP"}
-
-    def test_a_header_with_an_underscore_cannot_pass_for_another(self) -> None:
-        assert "HTTP_X_REQUEST_ID" not in self.environ(b"GET / HTTP/1.1\r\nHost: x\r\nX_Request_Id: forged\r\n\r\n")
-
-    def test_an_answer_has_a_length_a_date_and_a_word_on_the_connection(self) -> None:
-        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-            start_response("200 OK", [("X-One", "1")])
-            return [b"he", b"llo"]
-
-        head, _, body = call(application, {"REQUEST_METHOD": "GET"}, keep_alive=True).partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 OK\r\nX-One: 1\r\nContent-Length: 5\r\nDate: ")
-        assert head.endswith(b"Connection: keep-alive")
-        assert body == b"hello"
-
-    def test_an_answer_to_head_has_no_body(self) -> None:
-        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-            start_response("200 OK", [("Content-Length", "5")])
-            return [b"hello"]
-
-        answer = call(application, {"REQUEST_METHOD": "HEAD"}, keep_alive=False)
-        assert b"Content-Length: 5\r\n" in answer
-        assert answer.endswith(b"Connection: close\r\n\r\n")
-
-    def test_a_large_answer_is_not_put_together(self) -> None:
-        memory = memoryview(bytearray(100_000))
-
-        def application(environ: dict[str, Any], start_response: Any) -> Any:
-            start_response("200 OK", [])
-            return [b"x", memory]
-
-        answer = call(application, {"REQUEST_METHOD": "POST"}, keep_alive=True)
-        assert not isinstance(answer, bytes)
-        assert answer[2] is memory
-        connection, transport = connect(FakeFront())
-        connection.send(answer, keep_alive=True)
-        head, _, body = transport.written.partition(b"\r\n\r\n")
-        assert b"Content-Length: 100001" in head
-        assert body == b"x" + bytes(100_000)
