@@ -23,17 +23,18 @@ class Refused(Exception):
         self.message = message
 
 
-def refusal(refused: Refused, request_id: str, keep_alive: bool = False) -> bytes:
+def refusal(refused: Refused, request_id: str, is_head: bool = False, keep_alive: bool = False) -> bytes:
     """The answer to a request that is refused; the connection ends with it unless it is kept alive."""
     body = json.dumps({"error": refused.message}).encode()
     head = (
         f"HTTP/1.1 {refused.status.value} {refused.status.phrase}\r\nContent-Type: application/json\r\n"
+        f"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
         f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\nDate: {http_date()}\r\n"
     )
     if refused.status is HTTPStatus.SERVICE_UNAVAILABLE:
         head += f"Retry-After: {RETRY_SECONDS}\r\n"
     head += f"Connection: {'keep-alive' if keep_alive else 'close'}\r\n\r\n"
-    return head.encode() + body
+    return head.encode() + (b"" if is_head else body)
 
 
 def size_of(answer: Answer) -> int:

@@ -20,6 +20,8 @@ import httptools
 
 from serving.answers import Answer, Refused, refusal, size_of
 from serving.caller import Caller
+from serving.framing import check_head, origin_form
+from serving.memory import Memory
 from serving.request_body import LargeBody, make_body
 
 MEBI = 1024 * 1024
@@ -27,6 +29,16 @@ LINGER_SECONDS = 2.0
 """How long a refused client may go on sending: were the connection closed at once, it might never see the answer."""
 LINGER_BYTES = 64 * MEBI
 """How much it may send meanwhile: four of the largest bodies that are taken unless SERVING_MAX_BODY_BYTES is set."""
+
+
+PIECE_BYTES = 16 * 1024
+"""How much is parsed at a time, but for a body: what a client sends ahead stays bytes until its turn has come."""
+UNCOUNTED_BYTES = 64 * 1024
+"""How much of a body, and of what was sent ahead, is not counted: small requests go on when no memory is left."""
+COUNTED_BYTES = 256 * 1024
+"""In what steps the rest is."""
+FRAMING_BYTES = 64 * 1024
+"""How much the framing of a chunked body may take beyond as much as the body itself."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,8 @@ class Front(Protocol):
     """What a connection needs of the worker that it belongs to."""
 
     limits: Limits
+    memory: Memory
+    """What the bodies that the connections hold, and the answers that nobody has read yet, may take together."""
 
     def answer(self, request: "Request", connection: "Connection") -> None:
         """Have the request answered, now or later, by a call of `connection.send`."""
@@ -75,6 +89,9 @@ class Request:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: io.BytesIO | LargeBody = field(default_factory=io.BytesIO)
     body_bytes: int = 0
+    counted_bytes: int = 0
+    """What of the body has been taken from the memory that connections share, and is given back with the answer."""
+    is_compressed: bool = False
     keep_alive: bool = True
     caller: Caller = field(default_factory=Caller)
 
@@ -92,10 +109,17 @@ class Connection(asyncio.Protocol):
         self._refused: Refused | None = None
         self._held_back: list[bytes] = []
         self._head_bytes = 0
+        self._body_left = 0
+        self._received_bytes = 0
+        self._has_begun = False
         self._in_head = True
+        self._trailers: list[tuple[bytes, bytes]] = []
         self._answering = False
         self._advancing = False
         self._unsent = False
+        self._unsent_bytes = 0
+        self._ahead_bytes = 0
+        self._answered: Request | None = None
         self._continue_is_due = False
         self._lingering = False
         self._dropped_bytes = 0
@@ -118,11 +142,15 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._caller.gone = True
+        for request in (self._request, *self._complete):
+            self._give_back(request)
+        self._front.memory.give_back(self._unsent_bytes + self._ahead_bytes)
+        self._unsent_bytes = self._ahead_bytes = 0
         self._front.closed(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._answering:  # a client that does not wait for answers: it waits until this one is sent
-            self._held_back.append(data)
+        if self._answering or self._unsent:  # a client that does not wait for answers: it waits until this one is sent
+            self._hold_back(data)
             self._transport.pause_reading()
         elif self._lingering:
             self._dropped_bytes += len(data)
@@ -147,44 +175,60 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._unsent = False
+        self._front.memory.give_back(self._unsent_bytes)
+        self._unsent_bytes = 0
+        self._advance()
 
     # What the parser calls, in this order, for each request.
 
+    def on_message_begin(self) -> None:
+        self._has_begun = True
+        self.deadline = time.monotonic() + self._limits.head_seconds
+
     def on_url(self, url: bytes) -> None:
+        if not self._request.target:
+            self._request.method = self._parser.get_method().decode("ascii")
         self._request.target += url
         if len(self._request.target) > self._limits.target_bytes:
             raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "The request's path is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        headers = self._request.headers
+        headers = self._request.headers if self._in_head else self._trailers
         headers.append((name.lower(), value))
         if len(headers) > self._limits.headers or len(name) + len(value) > self._limits.header_bytes:
             raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many or too long headers")
 
     def on_headers_complete(self) -> None:
         request, limits = self._request, self._limits
-        request.method = self._parser.get_method().decode("ascii")
         request.version = self._parser.get_http_version()
         if request.method == "CONNECT":
             raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "This server is no proxy")
         if self._parser.should_upgrade():
             return  # see `_parse`
-        self._in_head = False
-        length = int(_header(request, b"content-length") or 0)
+        fields = check_head(request.version, request.headers)
+        request.target, host = origin_form(request.method, request.target)
+        if host is not None:
+            request.headers = [header for header in request.headers if header[0] != b"host"] + [(b"host", host)]
+        length = int(fields.get(b"content-length", 0))
         if length > limits.body_bytes:
             raise _too_large(limits)
-        request.body = make_body(length, _header(request, b"inference-header-content-length"))
+        if length > max(UNCOUNTED_BYTES, self._front.memory.free):
+            raise _NO_MEMORY
+        self._in_head, self._trailers, self._body_left, self._received_bytes = False, [], length, 0
+        request.is_compressed = b"content-encoding" in fields
+        request.body = make_body(length, fields.get(b"inference-header-content-length"))
         self.deadline = time.monotonic() + limits.transfer_seconds(length or limits.body_bytes)
-        self._continue_is_due = any(
-            name == b"expect" and value.lower() == b"100-continue" for name, value in request.headers
-        )
+        self._continue_is_due = request.version == "1.1" and fields.get(b"expect", b"").lower() == b"100-continue"
 
     def on_body(self, data: bytes) -> None:
         request = self._request
         request.body.write(data)
         request.body_bytes += len(data)
+        self._body_left -= len(data)
         if request.body_bytes > self._limits.body_bytes:
             raise _too_large(self._limits)
+        if request.body_bytes > UNCOUNTED_BYTES + request.counted_bytes:
+            self._count(request)
 
     def on_message_complete(self) -> None:
         if self._parser.should_upgrade():
@@ -195,19 +239,24 @@ class Connection(asyncio.Protocol):
         self._request.caller = Caller(arrived, arrived + self._limits.answer_seconds)
         self._complete.append(self._request)
         self._request = Request()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._has_begun, self._head_bytes, self._body_left = True, False, 0, 0
 
     # What the worker calls.
 
     def send(self, answer: Answer, keep_alive: bool) -> None:
         """Write the answer of the request in hand, and go on with what came after it."""
         self._answering = False
+        if self._answered is not None:
+            self._give_back(self._answered)
         if self._transport.is_closing():
             return
         if isinstance(answer, bytes):
             self._transport.write(answer)
         else:
             self._transport.writelines(answer)
+        if self._unsent:
+            self._unsent_bytes = size_of(answer)
+            self._front.memory.count(self._unsent_bytes)
         if not keep_alive:
             self.close()
             return
@@ -230,7 +279,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether the connection waits for a request of which nothing has come."""
-        return self._in_head and not (self._answering or self._complete or self._head_bytes)
+        return not (self._has_begun or self._answering or self._complete or self._held_back)
 
     def close(self) -> None:
         """End the connection once what has been written is sent; the client has the time of a body to read it."""
@@ -240,25 +289,58 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _feed(self, data: bytes) -> None:
+        """Parse what has come until a request is complete; what is left then waits until that one is answered."""
+        rest = memoryview(data)
+        while rest and not self._complete and self._refused is None:
+            size = max(PIECE_BYTES, self._body_left)
+            self._feed_piece(rest[:size])
+            rest = rest[size:]
+        if rest and self._refused is None:
+            self._hold_back(bytes(rest))
+        self._advance()
+
+    def _feed_piece(self, piece: memoryview) -> None:
         if self._in_head:
-            if not self._head_bytes:
-                self.deadline = time.monotonic() + self._limits.head_seconds
-            self._head_bytes += len(data)
+            self._head_bytes += len(piece)
+        else:
+            self._received_bytes += len(piece)
         try:
-            self._parse(data)
+            self._parse(piece)
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._refuse(cause if isinstance(cause, Refused) else _malformed(error))
-        if self._in_head and self._head_bytes > self._limits.head_bytes:
-            self._refuse(Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large"))
-        self._advance()
+        if self._in_head:
+            if self._head_bytes > self._limits.head_bytes:
+                self._refuse(Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large"))
+        elif self._received_bytes > 2 * self._request.body_bytes + FRAMING_BYTES:
+            self._refuse(Refused(HTTPStatus.BAD_REQUEST, "The chunks of the request body are too small"))
 
-    def _parse(self, data: bytes) -> None:
+    def _hold_back(self, data: bytes) -> None:
+        """Keep what was sent ahead, if there is memory for it."""
+        size = len(data) if len(data) > UNCOUNTED_BYTES else 0
+        if self._front.memory.take(size):
+            self._held_back.append(data)
+            self._ahead_bytes += size
+        else:
+            self._refuse(_NO_MEMORY)
+
+    def _count(self, request: Request) -> None:
+        """Take memory for what has come of a body, and for some more."""
+        more = request.body_bytes - UNCOUNTED_BYTES - request.counted_bytes + COUNTED_BYTES
+        if not self._front.memory.take(more):
+            raise _NO_MEMORY
+        request.counted_bytes += more
+
+    def _give_back(self, request: Request) -> None:
+        if request.counted_bytes:
+            self._front.memory.give_back(request.counted_bytes)
+            request.counted_bytes = 0
+
+    def _parse(self, rest: memoryview) -> None:
         """Parse a piece of input. A request to change the protocol is declined, as it may be, by not seeing it.
 
         The parser takes what follows such a head for the other protocol, so it gets the head again without the wish.
         """
-        rest = memoryview(data)
         while rest:
             try:
                 self._parser.feed_data(rest)
@@ -278,10 +360,10 @@ class Connection(asyncio.Protocol):
         if self._advancing:
             return
         self._advancing = True
-        while not self._answering and not self._transport.is_closing():
+        while not (self._answering or self._unsent or self._transport.is_closing()):
             if self._complete:
                 self._answering = True
-                request = self._complete.popleft()
+                self._answered = request = self._complete.popleft()
                 self._caller = request.caller
                 self._front.answer(request, self)
             elif self._refused is not None:
@@ -289,6 +371,8 @@ class Connection(asyncio.Protocol):
                 break
             elif self._held_back:
                 data, self._held_back = b"".join(self._held_back), []
+                self._front.memory.give_back(self._ahead_bytes)
+                self._ahead_bytes = 0
                 self._transport.resume_reading()
                 self._advancing = False
                 self._feed(data)
@@ -306,7 +390,11 @@ class Connection(asyncio.Protocol):
             return
         self._lingering, self._held_back = True, []
         self.deadline = time.monotonic() + LINGER_SECONDS
-        self._transport.write(refusal(refused, self._front.note_refusal(self._request, refused.status)))
+        self._give_back(self._request)
+        self._request.body = io.BytesIO()
+        self._transport.write(
+            refusal(refused, self._front.note_refusal(self._request, refused.status), self._request.method == "HEAD")
+        )
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._transport.resume_reading()
@@ -320,11 +408,6 @@ def _too_large(limits: Limits) -> Refused:
     )
 
 
-def _header(request: Request, wanted: bytes) -> bytes | None:
-    """The first value of a header; None where the request has none of that name."""
-    return next((value for name, value in request.headers if name == wanted), None)
-
-
 def _head_without_upgrade(request: Request) -> bytes:
     lines = [b"%s %s HTTP/%s" % (request.method.encode(), request.target, request.version.encode())]
     lines += [b"%s: %s" % header for header in request.headers if header[0] != b"upgrade"]
@@ -333,3 +416,8 @@ def _head_without_upgrade(request: Request) -> bytes:
 
 def _malformed(error: Exception) -> Refused:
     return Refused(HTTPStatus.BAD_REQUEST, f"The request is not valid HTTP/1.1: {error}")
+
+
+_NO_MEMORY = Refused(
+    HTTPStatus.SERVICE_UNAVAILABLE, "The requests in hand take all the memory that there is for them; try again later"
+)

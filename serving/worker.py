@@ -27,6 +27,7 @@ from serving import capacity
 from serving.answers import Answer, Refused, refusal
 from serving.connection import Connection, Limits, Request
 from serving.fibers import Fiber
+from serving.memory import Memory
 from serving.settings import Settings
 from serving.wsgi import SENDS_MEMORY, Application, Environ, call, environ_of
 
@@ -109,6 +110,7 @@ class _Front:
             "wsgi.run_once": False,
             SENDS_MEMORY: True,
         }
+        self.memory = Memory(settings.bodies_bytes)
         self.limits = Limits(
             body_bytes=settings.max_body_bytes,
             idle_seconds=worker.cfg.keepalive,
@@ -150,7 +152,7 @@ class _Front:
 
     def answer(self, request: Request, connection: Connection) -> None:
         """Have a request answered: in the loop where that holds up nobody, else in a thread, if not too many wait."""
-        if self._is_quick(request.method, request.target, request.body_bytes):
+        if not request.is_compressed and self._is_quick(request.method, request.target, request.body_bytes):
             Fiber(
                 lambda: self._answer(request, connection), lambda answer: connection.send(*answer), self._loop
             ).go_on()
@@ -176,7 +178,8 @@ class _Front:
             return self._refuse(request, _FAILED, keep_alive=False)
 
     def _refuse(self, request: Request, refused: Refused, keep_alive: bool) -> tuple[bytes, bool]:
-        return refusal(refused, self.note_refusal(request, refused.status), keep_alive), keep_alive
+        request_id = self.note_refusal(request, refused.status)
+        return refusal(refused, request_id, request.method == "HEAD", keep_alive), keep_alive
 
     # Accepting, the clock, the end.
 

@@ -4,7 +4,8 @@ import asyncio
 from http import HTTPStatus
 from typing import Any
 
-from serving.connection import Connection, Limits, Request
+from serving.connection import MEBI, Connection, Limits, Request
+from serving.memory import Memory
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
@@ -53,8 +54,9 @@ class FakeTransport(asyncio.Transport):
 class FakeFront:
     """Answers each request with its method, target and body, at once or when told to."""
 
-    def __init__(self, at_once: bool = True, **limits: Any) -> None:
+    def __init__(self, at_once: bool = True, memory: int = 128 * MEBI, **limits: Any) -> None:
         self.limits = Limits(**limits)
+        self.memory = Memory(memory)
         self.at_once = at_once
         self.requests: list[Request] = []
         self.waiting: list[tuple[Request, Connection]] = []
@@ -69,7 +71,7 @@ class FakeFront:
             self.waiting.append((request, connection))
 
     def send(self, request: Request, connection: Connection) -> None:
-        connection.send(b"<%s %s>" % (request.target, request.body.getvalue()), request.keep_alive)
+        connection.send(b"<%s %s>" % (request.target, bytes(request.body.getbuffer())), request.keep_alive)
 
     def send_waiting(self) -> None:
         self.send(*self.waiting.pop(0))
