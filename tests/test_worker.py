@@ -71,7 +71,7 @@ def note_refusal(method, path, sent_id, status):
     return sent_id or "new"
 
 app.extensions = {
-    "is_quick": lambda method, target, size: not target.startswith(b"/slow"),
+    "is_quick": lambda method, target, size, content_type: not target.startswith(b"/slow"),
     "note_refusal": note_refusal,
 }
 """

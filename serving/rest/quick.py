@@ -1,7 +1,6 @@
 """Which requests a worker may answer in its event loop: those that are read at once, and whose models let them wait."""
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
@@ -19,27 +18,21 @@ _PREDICT = re.compile(
 
 
 class IsQuick(Protocol):
-    """A test of a request by its method, its target, the size of its body, and its headers, names in small letters."""
+    """A test of a request by its method, its target, the size of its body, and its Content-Type."""
 
-    def __call__(
-        self, method: str, target: bytes, body_bytes: int, headers: Sequence[tuple[bytes, bytes]] = ()
-    ) -> bool: ...
+    def __call__(self, method: str, target: bytes, body_bytes: int, content_type: bytes = b"") -> bool: ...
 
 
 def quick_requests(models: Inference) -> IsQuick:
     """The test for these models."""
 
-    def is_quick(method: str, target: bytes, body_bytes: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> bool:
+    def is_quick(method: str, target: bytes, body_bytes: int, content_type: bytes = b"") -> bool:
         model = _model(target)
         if model is None:
             return target.partition(b"?")[0] in _ALWAYS
-        return body_bytes <= MAX_BODY_BYTES and models.answers_in_loop(model) and not _takes_long(headers)
+        return body_bytes <= MAX_BODY_BYTES and models.answers_in_loop(model) and not takes_long(content_type)
 
     return is_quick
-
-
-def _takes_long(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    return any(takes_long(value) for name, value in headers if name == b"content-type")
 
 
 @lru_cache(maxsize=1024)

@@ -64,7 +64,7 @@ class _Protocol:
         self._models = models
         self._settings = settings
         self._look_methods = ("GET",) if settings.upstream_status else ("GET", "HEAD")
-        self._verbs: dict[str, Callable[[ModelChoice, bytes], Answer]] = {
+        self._verbs: dict[str, Callable[[ModelChoice, bytes | memoryview], Answer]] = {
             "predict": self._predict,
             "classify": self._classify,
             "regress": self._regress,
@@ -94,7 +94,7 @@ class _Protocol:
         choice = _choice(match)
         return self._metadata(choice) if match["metadata"] else self._status(choice)
 
-    def _predict(self, choice: ModelChoice, body: bytes) -> Answer:
+    def _predict(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
         environ, caller = request.environ, trace().caller
         read = readers.reader_of(environ.get("CONTENT_TYPE", ""))
         accepted = answers.accepted(environ.get("HTTP_ACCEPT", ""))
@@ -108,7 +108,7 @@ class _Protocol:
             outputs = self._models.run(handle, asked.signature, asked.inputs, caller)
         return _versioned(answers.write(media_type, outputs, asked.in_rows, self._settings.non_finite), handle.version)
 
-    def _sent(self, body: bytes) -> readers.Sent:
+    def _sent(self, body: bytes | memoryview) -> readers.Sent:
         environ = request.environ
         return readers.Sent(
             body,
@@ -118,14 +118,14 @@ class _Protocol:
             trace().caller.check,
         )
 
-    def _classify(self, choice: ModelChoice, body: bytes) -> Answer:
+    def _classify(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
         signature_name, examples = _examples(parse(body))
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_classify)
             classes, scores = self._models.classify(handle, signature, examples, trace().caller)
         return _versioned_json(encode.encode_classes(classes, scores, self._settings.non_finite), handle.version)
 
-    def _regress(self, choice: ModelChoice, body: bytes) -> Answer:
+    def _regress(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
         signature_name, examples = _examples(parse(body))
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_regress)
@@ -150,7 +150,7 @@ class _Protocol:
         ]
         return json_answer(orjson.dumps({"models": models}))
 
-    def _borrow_for(self, choice: ModelChoice, body: bytes) -> Handle:
+    def _borrow_for(self, choice: ModelChoice, body: bytes | memoryview) -> Handle:
         """Borrow a version before its request is read; of an error in both, that of the request is told."""
         try:
             return self._borrow(choice)

@@ -24,7 +24,7 @@ class Form:
     files: list[bytes] = field(default_factory=list)
 
 
-def read_multipart(body: bytes, content_type: str) -> Form:
+def read_multipart(body: bytes | memoryview, content_type: str) -> Form:
     """Take a form apart; InvalidArgument says what is wrong with it."""
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     if not boundary:
@@ -37,9 +37,9 @@ def read_multipart(body: bytes, content_type: str) -> Form:
         raise InvalidArgument(f"the form is not valid multipart/form-data: {error}") from None
 
 
-def _events(body: bytes, decoder: MultipartDecoder) -> Iterator[Event]:
+def _events(body: bytes | memoryview, decoder: MultipartDecoder) -> Iterator[Event]:
     for start in range(0, len(body), CHUNK_BYTES):
-        decoder.receive_data(body[start : start + CHUNK_BYTES])
+        decoder.receive_data(bytes(body[start : start + CHUNK_BYTES]))
         while not isinstance(event := decoder.next_event(), NeedData):
             yield event
         if decoder.state is State.PART and len(decoder.buffer) >= CHUNK_BYTES:

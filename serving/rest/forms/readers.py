@@ -5,7 +5,7 @@ Serving send any. The signature is the default one, or that which the query stri
 `signature_name`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import parse_qs
@@ -33,7 +33,7 @@ _CHARSETS = ("", "utf-8", "utf8", "us-ascii")
 class Sent:
     """A body, and what was said of it. `max_bytes` is the most that it may become; `heed` ends what nobody awaits."""
 
-    body: bytes
+    body: bytes | memoryview
     content_type: str
     query: str
     max_bytes: int
@@ -78,11 +78,11 @@ def _read_csv(sent: Sent, signatures: Signatures, image_input: ImageInput | None
     if charset.lower() not in _CHARSETS:
         raise UnsupportedMediaType(f"{CSV} in {cut(charset, 64)!r} is not read here; send it in UTF-8")
     signature = _signature(signatures, _named_in_query(sent.query))
-    return PredictRequest(signature, True, decode_csv(sent.body, signature.inputs, sent.heed))
+    return PredictRequest(signature, True, decode_csv(bytes(sent.body), signature.inputs, sent.heed))
 
 
 def _read_picture(sent: Sent, signatures: Signatures, image_input: ImageInput | None) -> PredictRequest:
-    return _read_pictures([sent.body], _named_in_query(sent.query), sent, signatures, image_input)
+    return _read_pictures([bytes(sent.body)], _named_in_query(sent.query), sent, signatures, image_input)
 
 
 def _read_multipart(sent: Sent, signatures: Signatures, image_input: ImageInput | None) -> PredictRequest:
@@ -97,7 +97,7 @@ def _read_multipart(sent: Sent, signatures: Signatures, image_input: ImageInput 
 
 
 def _read_pictures(
-    pictures: list[bytes], name: str, sent: Sent, signatures: Signatures, image_input: ImageInput | None
+    pictures: Sequence[bytes], name: str, sent: Sent, signatures: Signatures, image_input: ImageInput | None
 ) -> PredictRequest:
     if image_input is None:
         raise UnsupportedMediaType(
