@@ -28,6 +28,7 @@ from serving.tensors.echo import cut
 from serving.tensors.encode import NonFinite, check_rows, encode_flat
 from serving.tensors.spec import Array, DType, Kind, TensorSpec, shape_text, strings
 
+ENCODING = "utf-8-sig"
 MAX_LINE_CHARACTERS = 4 * 1024 * 1024
 BLOCK_CELLS = 65536
 """How many cells are held as text at a time."""
@@ -73,15 +74,19 @@ def _is_column(spec: TensorSpec) -> bool:
 
 def decode_csv(data: bytes, specs: Mapping[str, TensorSpec], heed: Heed = lambda: None) -> dict[str, Array]:
     """The tensors of a table, one row at least; InvalidArgument names the row and the column that are wrong."""
-    blocks = list(read_table(io.BytesIO(data), layout_of(specs), heed))
+    text = io.TextIOWrapper(io.BytesIO(data), ENCODING, newline="")
+    blocks = list(read_table(text, layout_of(specs), heed))
     if not blocks:
         raise InvalidArgument("the CSV has no rows behind its header")
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def read_table(file: IO[bytes], layout: Layout, heed: Heed = lambda: None) -> Iterator[dict[str, Array]]:
-    """The tensors of a table, so many rows at a time that they have BLOCK_CELLS cells."""
-    reader = csv.reader(_lines(io.TextIOWrapper(file, "utf-8-sig", newline="")), strict=True)
+def read_table(text: IO[str], layout: Layout, heed: Heed = lambda: None) -> Iterator[dict[str, Array]]:
+    """The tensors of a table, so many rows at a time that they have BLOCK_CELLS cells.
+
+    The text is opened with ENCODING, and with its lines as they end.
+    """
+    reader = csv.reader(_lines(text), strict=True)
     header = [name.strip() for name in next(_rows(reader, 0), [])]
     places = _places(header, layout)
     rows, done = _rows(reader, len(header)), 0
@@ -91,7 +96,7 @@ def read_table(file: IO[bytes], layout: Layout, heed: Heed = lambda: None) -> It
         done += len(block)
 
 
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+def _lines(text: IO[str]) -> Iterator[str]:
     """The lines of a text, none of which may be endless."""
     try:
         while line := text.readline(MAX_LINE_CHARACTERS):
