@@ -23,7 +23,7 @@ import uvloop
 from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker
 
-from serving import capacity
+from serving import capacity, heap
 from serving.answers import Answer, Refused, refusal
 from serving.connection import Connection, Limits, Request
 from serving.fibers import Fiber
@@ -75,6 +75,7 @@ class LoopWorker(Worker):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until told to stop."""
         sys.setswitchinterval(SWITCH_SECONDS)
+        heap.give_back_regularly()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_Front(self, Settings.from_environ()).serve())
 
