@@ -45,13 +45,13 @@ def parse(body: bytes) -> Any:
 
 
 def _check_depth(value: Any) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH):
+    """Go down level by level, not container by container: that takes no stack."""
+    level: list[Any] = [[value]]
+    for _ in range(MAX_DEPTH + 1):
         level = [
             inner
             for outer in level
-            if type(outer) is list or type(outer) is dict
-            for inner in (outer if type(outer) is list else outer.values())
+            for inner in (outer.values() if type(outer) is dict else outer)
             if type(inner) is list or type(inner) is dict
         ]
         if not level:
