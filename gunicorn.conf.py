@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-from serving import boot, logs, tls
+from serving import boot, generations, logs, tls
 from serving.errors import SettingsError
 
 atexit.register(boot.remove_runtime_dir, os.environ)  # a start that is refused later ends there too
@@ -26,7 +26,7 @@ worker_class = "serving.worker.LoopWorker"
 threads = settings.threads
 keepalive = 5
 timeout = 60
-graceful_timeout = round(settings.drain_seconds)
+graceful_timeout = round(settings.drain_seconds + settings.unready_seconds)
 preload_app = False
 control_socket_disable = True
 certfile = settings.tls_cert_file and str(settings.tls_cert_file)
@@ -53,6 +53,12 @@ def on_starting(server: Any) -> None:
                     boot.check_address(*address)
                 except SettingsError as error:
                     sys.exit(f"Error: {error}")
+
+
+def on_reload(server: Any) -> None:
+    """Have the old workers wait for the new ones, and whatever is in quarantine tried again."""
+    generations.begin()
+    boot.forgive(settings)
 
 
 def when_ready(server: Any) -> None:
@@ -84,6 +90,8 @@ def worker_exit(server: Any, worker: Any) -> None:
     """Unload the models and write the last log lines."""
     if worker.wsgi is not None:
         worker.wsgi.extensions["services"].close()
+    if getattr(worker, "is_stuck", False):
+        os._exit(1)  # the usual way would wait for what does not end
 
 
 def child_exit(server: Any, worker: Any) -> None:

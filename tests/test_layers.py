@@ -17,6 +17,8 @@ LAYERS = (
         "serving/logs.py",
         "serving/metrics.py",
         "serving/fibers.py",
+        "serving/generations.py",
+        "serving/lanes.py",
         "serving/request_body.py",
         "serving/__init__.py",
     ),
@@ -25,7 +27,14 @@ LAYERS = (
     ("serving/models/",),
     ("serving/inference.py", "serving/boot.py"),
     ("serving/commands/",),
-    ("serving/rest/", "serving/cli.py", "serving/__main__.py", "serving/connection.py", "serving/worker.py"),
+    (
+        "serving/rest/",
+        "serving/cli.py",
+        "serving/__main__.py",
+        "serving/connection.py",
+        "serving/worker.py",
+        "serving/watchdog.py",
+    ),
     ("app.py",),
     ("wsgi.py", "gunicorn.conf.py"),
 )
@@ -51,6 +60,8 @@ MAY_IMPORT = {
         "serving/metrics.py",
         "serving/fibers.py",
         "serving/worker.py",
+        "serving/lanes.py",
+        "serving/watchdog.py",
     ),
     "prometheus_client": ("serving/metrics.py", "gunicorn.conf.py"),
 }
