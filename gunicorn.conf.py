@@ -76,7 +76,10 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """Tell the worker its number."""
+    from serving import metrics
+
     os.environ["SERVING_WORKER_INDEX"] = str(worker.index)
+    metrics.count_as(worker.index, settings.metrics_dir)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -96,10 +99,9 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 def child_exit(server: Any, worker: Any) -> None:
     """Forget what a worker that has ended had to say of itself."""
-    from prometheus_client.multiprocess import mark_process_dead
-
+    from serving import metrics
     from serving.worker import forget
 
-    mark_process_dead(worker.pid)
     forget(worker.index)
+    metrics.forget_worker(worker.index, settings.metrics_dir)
     boot.forget_worker(settings, worker.pid, worker.index)

@@ -63,7 +63,7 @@ MAY_IMPORT = {
         "serving/lanes.py",
         "serving/watchdog.py",
     ),
-    "prometheus_client": ("serving/metrics.py", "gunicorn.conf.py"),
+    "prometheus_client": ("serving/metrics.py",),
 }
 """Libraries that only these places may know."""
 
