@@ -65,9 +65,9 @@ YIELD_SECONDS = 0.002
 PAUSE_SECONDS = 0.1
 """How long a worker that has all the connections it can have accepts no more."""
 
-LATE_SECONDS = 0.03
+LATE_SECONDS = 0.01
 """How long after its deadline a request is answered here, where the application has not done so."""
-LOOK_SECONDS = 0.03
+LOOK_SECONDS = 0.02
 """How often requests in hand are looked at for that."""
 OVERDUE_SECONDS = 5.0
 """How long after it ought to have been stopped a run has shown that it cannot be."""

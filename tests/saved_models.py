@@ -233,11 +233,14 @@ def killer(path: Path) -> None:
     _save(path, _signature(run, x=((None,), "int32")))
 
 
-def stuck(path: Path) -> None:
-    """Answer int32 `x`, after minutes in one operation, which nothing can stop, when some element is 13."""
+def stuck(path: Path, usual_size: int = 64) -> None:
+    """Answer int32 `x`, after minutes in one operation, which nothing can stop, when some element is 13.
+
+    Otherwise it takes as long as the eigenvalues of a matrix of the usual size; of size 1, it passes for quick.
+    """
 
     def run(x: Tensor) -> dict[str, Tensor]:
-        size = tf.where(tf.reduce_any(x == 13), 5000, 2)
+        size = tf.where(tf.reduce_any(x == 13), 5000, usual_size)
         values = tf.linalg.eigvalsh(tf.random.stateless_uniform([size, size], (1, 2)))
         return {"y": x + tf.cast(tf.minimum(tf.abs(values[0]), 0), tf.int32)}
 

@@ -1,6 +1,5 @@
 """Metrics that several processes count together."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,11 +53,11 @@ def value(text: str, name: str) -> float:
 def test_a_worker_that_takes_the_place_of_another_counts_on_in_its_files(directory: Path) -> None:
     run(directory, 0, 5)
     run(directory, 1, 3)
-    before = sorted(os.listdir(directory))
+    before = sorted(directory.iterdir())
     shown = run(directory, 0, 2, "show")
     assert value(shown, "serving_requests_total{") == 10
     assert value(shown, 'serving_request_seconds_bucket{le="+Inf"') == 10
-    assert sorted(os.listdir(directory)) == before
+    assert sorted(directory.iterdir()) == before
 
 
 @pytest.mark.parametrize("left", [b"", (60_000).to_bytes(4, "little") + b"\x7f" * 65_532])
