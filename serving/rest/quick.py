@@ -11,9 +11,22 @@ MAX_BODY_BYTES = 256 * 1024
 """A larger body takes too long to parse while others wait."""
 
 _ALWAYS = (b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready")
+_RUN = re.compile(
+    rb"(?i:/v1/models)/([^/:]+)(?:/(?:versions|labels)/[^/:]+)?:\w+|/v2/models/([^/]+)(?:/versions/[^/]+)?/infer"
+)
 _PREDICT = re.compile(
     rb"/v(?:1/models/([^/:]+)(?:/(?:versions|labels)/[^/:]+)?:predict|2/models/([^/]+)(?:/versions/[^/]+)?/infer)"
 )
+
+
+def lanes(models: Inference) -> Callable[[bytes], str]:
+    """The lane of a request by its target: the model that it runs, "" for whatever runs none that there is."""
+
+    def lane(target: bytes) -> str:
+        model = _model_run(target)
+        return model if model is not None and models.knows(model) else ""
+
+    return lane
 
 
 def quick_requests(models: Inference) -> Callable[[str, bytes, int], bool]:
@@ -29,7 +42,14 @@ def quick_requests(models: Inference) -> Callable[[str, bytes, int], bool]:
 
 
 @lru_cache(maxsize=1024)
+def _model_run(target: bytes) -> str | None:
+    """The model that a request is to run, in whichever way."""
+    match = _RUN.fullmatch(target.partition(b"?")[0])
+    return unquote_to_bytes(match[1] or match[2]).decode(errors="replace") if match else None
+
+
+@lru_cache(maxsize=1024)
 def _model(target: bytes) -> str | None:
-    """The model that a request is to run, if it is such a request."""
+    """The model that a request is to run, if it is one that may be quick."""
     match = _PREDICT.fullmatch(target.partition(b"?")[0])
     return unquote_to_bytes(match[1] or match[2]).decode(errors="replace") if match else None
