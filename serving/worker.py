@@ -37,8 +37,8 @@ from serving.wsgi import SENDS_MEMORY, Application, Environ, call, environ_of
 
 log = logging.getLogger(__name__)
 
-IsQuick = Callable[[str, bytes, int], bool]
-"""Whether a request may be answered in the event loop: its method, target and size of body."""
+IsQuick = Callable[[str, bytes, int, bytes], bool]
+"""Whether a request may be answered in the event loop: its method, target, size of body, and Content-Type."""
 
 NoteRefusal = Callable[[str, str, str, int], str]
 """Records an answer given without the application (method, path, id sent, status); returns the id it shall carry."""
@@ -202,7 +202,9 @@ class _Front:
 
     def answer(self, request: Request, connection: Connection) -> None:
         """Have a request answered: in the loop where that holds up nobody, else in a thread, if not too many wait."""
-        if not request.is_compressed and self._is_quick(request.method, request.target, request.body_bytes):
+        if not request.is_compressed and self._is_quick(
+            request.method, request.target, request.body_bytes, request.content_type
+        ):
             Fiber(
                 lambda: self._answer(request, connection), lambda answer: connection.send(*answer), self._loop
             ).go_on()
