@@ -153,6 +153,7 @@ class Connection(asyncio.Protocol):
         self._front.memory.give_back(self._unsent_bytes + self._ahead_bytes)
         self._unsent_bytes = self._ahead_bytes = 0
         self._front.closed(self)
+        del self._parser  # it and the connection hold each other: what they hold would wait for a garbage collection
 
     def data_received(self, data: bytes) -> None:
         if self._answering or self._unsent:  # a client that does not wait for answers: it waits until this one is sent

@@ -16,6 +16,7 @@ from serving.models.lifecycle import LoadError
 from serving.models.limits import plan, sizes_asked
 from serving.models.parameters import BatchingParameters, parameters_of_model, read_parameters
 from serving.models.provenance import Inspector
+from serving.models.runs import Noted, Runs, VersionPath
 from serving.models.runtime import choose_device, list_gpus, session_config
 from serving.models.servable import DEFAULT_SIGNATURE, Servable, clean_message, error_code
 from serving.models.statistics import Counted, Statistics
@@ -30,7 +31,11 @@ class Loader:
     """Loads SavedModels for one worker. `gpus` are the names of those it may choose from."""
 
     def __init__(
-        self, settings: Settings, gpus: Sequence[str] | None = None, statistics: Statistics | None = None
+        self,
+        settings: Settings,
+        gpus: Sequence[str] | None = None,
+        statistics: Statistics | None = None,
+        runs: Runs | None = None,
     ) -> None:
         found = list_gpus() if gpus is None else gpus
         device = choose_device(found, settings.worker_index)
@@ -45,9 +50,14 @@ class Loader:
         self._target_seconds = settings.latency_target_ms / 1000
         self._parameters = read_parameters(settings.batching_parameters_file)
         self._statistics = statistics or Statistics(None, 0)
+        self._runs = runs or Runs()
 
     def __call__(self, name: str, version: int, path: Path) -> Batcher:
         """Check, load, warm up and try the SavedModel at `path`; LoadError says why it cannot be."""
+        with self._runs.loading(VersionPath(name, version, str(path))):
+            return self._load(name, version, path)
+
+    def _load(self, name: str, version: int, path: Path) -> Batcher:
         started = time.perf_counter()
         with _load_errors():
             inspected = self._inspect(path)
@@ -82,9 +92,10 @@ class Loader:
         if is_quick:
             servable.run_in_callers_thread([signature for signature, profile in profiles.items() if profile.quick])
         counted = Counted(servable, self._statistics.of(name, version))
+        noted = Noted(counted, self._runs, VersionPath(name, version, str(path)))
         on_slow = partial(servable.run_in_callers_thread, ())
         about = describe(path, first_requests(path), image_input)
-        return Batcher(counted, plans, name, is_quick, on_slow, about=about)
+        return Batcher(noted, plans, name, is_quick, on_slow, about=about)
 
 
 def _image_input(servable: Servable, path: Path) -> ImageInput | None:

@@ -103,10 +103,17 @@ class ModelManager:
             instance = model.find(version)
             if instance is not None:
                 return instance.lend()
+            quarantine = model.why_not(version)
+        if quarantine:
+            raise Unavailable(f"Model {name} is in quarantine: {quarantine}")
         if self._stop.is_set():
             raise Unavailable("The server is shutting down")
         asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise NotFound(f"Servable not found for request: {asked}")
+
+    def knows(self, name: str) -> bool:
+        """Whether a model of that name is listed."""
+        return name in self._models
 
     def answers_in_loop(self, name: str) -> bool:
         """Whether the requests to any version of a model may be answered in an event loop; False when there is none."""
