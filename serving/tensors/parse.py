@@ -2,7 +2,8 @@
 
 `NaN`, `Infinity` and `-Infinity` are numbers; an integer that needs more than 64 bits is a double; a number beyond the
 range of a double, text after the document, an unpaired surrogate and bytes that are not UTF-8 are errors, and so is
-what is nested deeper than MAX_DEPTH. Of a repeated key the last counts. The error texts are those of upstream (rapidjson), with the offset in bytes.
+what is nested deeper than MAX_DEPTH. Of a repeated key the last counts. The error texts are those of upstream
+(rapidjson), with the offset in bytes.
 """
 
 import json
