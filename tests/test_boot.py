@@ -13,8 +13,11 @@ from serving.boot import (
     OWNER_VARIABLE,
     check_address,
     check_exposure,
+    check_request_memory,
     forget_worker,
     listening_hosts,
+    memory_line,
+    note_reach,
     own_runtime_dir,
     prepare,
     remove_runtime_dir,
@@ -229,14 +232,14 @@ def test_a_worker_gets_the_lowest_free_number() -> None:
 def test_the_memory_for_requests_must_hold_a_body_of_the_largest_size(memory: int, starts: bool) -> None:
     settings = Settings(max_body_bytes=1000, request_memory_bytes=memory)
     if starts:
-        boot.check_request_memory(settings)
+        check_request_memory(settings)
     else:
         with pytest.raises(SettingsError, match="SERVING_REQUEST_MEMORY_BYTES=4999 is too little .* give 5000 or more"):
-            boot.check_request_memory(settings)
+            check_request_memory(settings)
 
 
 def test_the_memory_of_a_worker_is_told() -> None:
-    assert boot.memory_line(Settings(workers=2)).startswith("each of 2 workers takes up to 640 MiB for requests")
+    assert memory_line(Settings(workers=2)).startswith("each of 2 workers takes up to 640 MiB for requests")
 
 
 @pytest.mark.parametrize(
@@ -247,8 +250,8 @@ def test_workers_answer_to_any_name_where_not_only_this_machine_reaches_them(
     hosts: list[str], noted: str | None
 ) -> None:
     environ: dict[str, str] = {}
-    boot.note_reach(environ, hosts)
+    note_reach(environ, hosts)
     assert environ.get("SERVING_ALLOWED_HOSTS") == noted
     environ = {"SERVING_ALLOWED_HOSTS": "models.example"}
-    boot.note_reach(environ, hosts)
+    note_reach(environ, hosts)
     assert environ == {"SERVING_ALLOWED_HOSTS": "models.example"}
