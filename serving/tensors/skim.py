@@ -78,7 +78,7 @@ def _shape(form: bytes) -> tuple[int, ...] | None:
     shape = [form.find(b"]") - rank + 1]
     for depth in range(1, rank):  # the first list of each depth ends with as many brackets, and holds so many lists
         shape.insert(0, form.count(b"]" * depth, 0, form.find(b"]" * (depth + 1)) + depth))
-    return tuple(shape) if form == _form(shape) else None
+    return tuple(shape) if len(form) == _form_bytes(shape) and form == _form(shape) else None
 
 
 def _numbers(parser: simdjson.Parser, text: bytearray, dtype: DType) -> Array:
@@ -100,6 +100,14 @@ def _form(shape: Sequence[int]) -> bytes:
     for size in reversed(shape):
         form = b"[" + (form + b",") * (size - 1) + form + b"]"
     return form
+
+
+def _form_bytes(shape: Sequence[int]) -> int:
+    """How long such lists are. A ragged text may promise as many as the square of its own length."""
+    length = 0
+    for size in reversed(shape):
+        length = (length + 1) * size + 1
+    return length
 
 
 def _fits(values: Array, dtype: DType) -> bool:
