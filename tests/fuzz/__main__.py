@@ -13,7 +13,12 @@ from pathlib import Path
 CORPUS = Path(__file__).parent / "corpus"
 MAX_BYTES = 1024
 """Of an input, which may swell."""
-LIMITS = ("-rss_limit_mb=4096", "-timeout=20", f"-max_len={MAX_BYTES}", "-print_final_stats=1")
+LIMITS = (
+    "-rss_limit_mb=4096",
+    "-timeout=20",
+    f"-max_len={MAX_BYTES}",
+    f"-dict={Path(__file__).parent / 'dictionary'}",
+)
 
 
 def main() -> int:

@@ -153,7 +153,7 @@ def examples(data: bytes) -> None:
 
     def read() -> Outcome:
         document = parse(body)
-        envelope = schemas.load(schemas.Examples(), document)
+        envelope = schemas.load(_EXAMPLES, document)
         return schemas.signature_name(document), decode_examples(envelope["examples"], envelope["context"])
 
     found = outcome(read)
@@ -221,6 +221,7 @@ def _signature(choice: bytes) -> Signature:
     return _SIGNATURES[sum(choice) % len(_SIGNATURES)]
 
 
+_INFER, _EXAMPLES = Infer(), schemas.Examples()
 _SIGNATURES = [
     Signature(DEFAULT_SIGNATURE, {name: TensorSpec(name, *what) for name, what in inputs.items()}, {}, "")
     for inputs in SIGNATURES
@@ -237,7 +238,7 @@ def _infer(
     text, tail = split(body, json_bytes)
     if json_bytes is not None and not text:
         return read_raw_input(signature, tail)
-    return read_inputs(signature, schemas.load(Infer(), parse_json(bytes(text)))["inputs"], tail)
+    return read_inputs(signature, schemas.load(_INFER, parse_json(bytes(text)))["inputs"], tail)
 
 
 def _read(body: bytes, encoding: str) -> bytes:
