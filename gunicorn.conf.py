@@ -24,6 +24,7 @@ bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{sett
 workers = settings.workers
 worker_class = "serving.worker.LoopWorker"
 threads = settings.threads
+worker_connections = settings.max_connections
 keepalive = 5
 timeout = 60
 graceful_timeout = round(settings.drain_seconds)

@@ -135,6 +135,12 @@ class Settings:
     drain_seconds: float = setting(30.0, _seconds(0), "time that requests in flight get to finish at shutdown")
     max_body_bytes: int = setting(16 * MEBI, _whole(1), "largest request body, as it is sent")
     max_decompressed_bytes: int = setting(64 * MEBI, _whole(1), "largest request body, after decompression")
+    request_memory_bytes: int = setting(
+        0, _whole(0), "memory that the requests of a worker may take together; 0 is 32 times SERVING_MAX_BODY_BYTES"
+    )
+    max_connections: int = setting(
+        1000, _whole(1), "connections that a worker has at once; more wait until it has fewer"
+    )
     non_finite: Literal["literal", "null", "error"] = setting(
         "literal",
         _choice("literal", "null", "error"),
@@ -185,6 +191,21 @@ class Settings:
                 raise SettingsError(_unknown(variable, list(known)))
         values = {name: _read(cls, name, environ[variable]) for variable, name in known.items() if variable in environ}
         return cls(**values)
+
+    @property
+    def bodies_bytes(self) -> int:
+        """What the bodies that a worker holds as they came, and the answers that it has yet to send, may take."""
+        return self.memory_for_requests // 4
+
+    @property
+    def reading_bytes(self) -> int:
+        """What those that a worker reads may take decompressed, as they are parsed, and as tensors."""
+        return self.memory_for_requests - self.bodies_bytes
+
+    @property
+    def memory_for_requests(self) -> int:
+        """What the requests of a worker may take together."""
+        return self.request_memory_bytes or 32 * self.max_body_bytes
 
     @property
     def metrics_dir(self) -> Path | None:

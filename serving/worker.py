@@ -24,21 +24,12 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker
 
 from serving import capacity
-from serving.connection import (
-    SENDS_MEMORY,
-    Answer,
-    Application,
-    Connection,
-    Environ,
-    Limits,
-    Refused,
-    Request,
-    call,
-    environ_of,
-    refusal,
-)
+from serving.answers import Answer, Refused, refusal
+from serving.connection import Connection, Limits, Request
 from serving.fibers import Fiber
+from serving.memory import Memory
 from serving.settings import Settings
+from serving.wsgi import SENDS_MEMORY, Application, Environ, call, environ_of
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +110,7 @@ class _Front:
             "wsgi.run_once": False,
             SENDS_MEMORY: True,
         }
+        self.memory = Memory(settings.bodies_bytes)
         self.limits = Limits(
             body_bytes=settings.max_body_bytes,
             idle_seconds=worker.cfg.keepalive,
@@ -150,6 +142,9 @@ class _Front:
 
     # What the connections call.
 
+    def soon(self, call: Callable[[], None]) -> None:
+        self._loop.call_soon(call)
+
     def opened(self, connection: Connection) -> None:
         self._open.add(connection)
         self._count()
@@ -160,7 +155,7 @@ class _Front:
 
     def answer(self, request: Request, connection: Connection) -> None:
         """Have a request answered: in the loop where that holds up nobody, else in a thread, if not too many wait."""
-        if self._is_quick(request.method, request.target, request.body_bytes):
+        if not request.is_compressed and self._is_quick(request.method, request.target, request.body_bytes):
             Fiber(
                 lambda: self._answer(request, connection), lambda answer: connection.send(*answer), self._loop
             ).go_on()
@@ -186,7 +181,8 @@ class _Front:
             return self._refuse(request, _FAILED, keep_alive=False)
 
     def _refuse(self, request: Request, refused: Refused, keep_alive: bool) -> tuple[bytes, bool]:
-        return refusal(refused, self.note_refusal(request, refused.status), keep_alive), keep_alive
+        request_id = self.note_refusal(request, refused.status)
+        return refusal(refused, request_id, request.method == "HEAD", keep_alive), keep_alive
 
     # Accepting, the clock, the end.
 

@@ -14,6 +14,9 @@ LAYERS = (
     (
         "serving/errors.py",
         "serving/caller.py",
+        "serving/answers.py",
+        "serving/framing.py",
+        "serving/memory.py",
         "serving/logs.py",
         "serving/metrics.py",
         "serving/fibers.py",
@@ -25,7 +28,14 @@ LAYERS = (
     ("serving/models/",),
     ("serving/inference.py", "serving/boot.py"),
     ("serving/commands/",),
-    ("serving/rest/", "serving/cli.py", "serving/__main__.py", "serving/connection.py", "serving/worker.py"),
+    (
+        "serving/rest/",
+        "serving/cli.py",
+        "serving/__main__.py",
+        "serving/connection.py",
+        "serving/wsgi.py",
+        "serving/worker.py",
+    ),
     ("app.py",),
     ("wsgi.py", "gunicorn.conf.py"),
 )
@@ -50,6 +60,7 @@ MAY_IMPORT = {
         "serving/logs.py",
         "serving/metrics.py",
         "serving/fibers.py",
+        "serving/memory.py",
         "serving/worker.py",
     ),
     "prometheus_client": ("serving/metrics.py", "gunicorn.conf.py"),

@@ -13,7 +13,7 @@ from typing import Any
 from flask import Flask, Request
 from werkzeug.routing import Rule
 
-from serving.connection import SENDS_MEMORY
+from serving.wsgi import SENDS_MEMORY
 
 MAX_ROUTES = 1024
 """How many paths are remembered together with the view that answers them."""

@@ -63,7 +63,7 @@ class _Protocol:
         self._models = models
         self._settings = settings
         self._look_methods = ("GET",) if settings.upstream_status else ("GET", "HEAD")
-        self._verbs: dict[str, Callable[[ModelChoice, bytes], Answer]] = {
+        self._verbs: dict[str, Callable[[ModelChoice, bytes | memoryview], Answer]] = {
             "predict": self._predict,
             "classify": self._classify,
             "regress": self._regress,
@@ -93,21 +93,21 @@ class _Protocol:
         choice = _choice(match)
         return self._metadata(choice) if match["metadata"] else self._status(choice)
 
-    def _predict(self, choice: ModelChoice, body: bytes) -> Answer:
+    def _predict(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
         with self._borrow_for(choice, body) as handle:
             asked = read_predict(handle.servable.signatures, body)
             outputs = self._models.run(handle, asked.signature, asked.inputs, trace().caller)
         write = encode.encode_rows if asked.in_rows else encode.encode_columns
         return _versioned(write(outputs, self._settings.non_finite), handle.version)
 
-    def _classify(self, choice: ModelChoice, body: bytes) -> Answer:
+    def _classify(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
         signature_name, examples = _examples(parse(body))
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_classify)
             classes, scores = self._models.classify(handle, signature, examples, trace().caller)
         return _versioned(encode.encode_classes(classes, scores, self._settings.non_finite), handle.version)
 
-    def _regress(self, choice: ModelChoice, body: bytes) -> Answer:
+    def _regress(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
         signature_name, examples = _examples(parse(body))
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_regress)
@@ -132,7 +132,7 @@ class _Protocol:
         ]
         return json_answer(orjson.dumps({"models": models}))
 
-    def _borrow_for(self, choice: ModelChoice, body: bytes) -> Handle:
+    def _borrow_for(self, choice: ModelChoice, body: bytes | memoryview) -> Handle:
         """Borrow a version before its request is read; of an error in both, that of the request is told."""
         try:
             return self._borrow(choice)

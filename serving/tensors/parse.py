@@ -29,12 +29,12 @@ _UPSTREAM_TEXTS = {
 }
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes | memoryview) -> Any:
     """The value of a JSON document; InvalidArgument says what is wrong with it and where."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _parse_slowly(body.removeprefix(_BYTE_ORDER_MARK))
+        return _parse_slowly(bytes(body).removeprefix(_BYTE_ORDER_MARK))
 
 
 def _parse_slowly(body: bytes) -> Any:

@@ -5,6 +5,7 @@ its path goes to tests/fuzz/corpus too once it is mended.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -40,8 +41,8 @@ def fuzz(name: str, seconds: int) -> int:
 
 
 def run(name: str, *arguments: str) -> int:
-    command = [sys.executable, "-m", "tests.fuzz.fuzzer", name, *LIMITS, *arguments]
-    return subprocess.run(command, check=False).returncode
+    command = [sys.executable, "-m", "tests.fuzz.fuzzer", *LIMITS, *arguments]
+    return subprocess.run(command, env={**os.environ, "FUZZ_TARGET": name}, check=False).returncode
 
 
 if __name__ == "__main__":

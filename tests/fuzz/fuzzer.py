@@ -1,5 +1,9 @@
-"""One target under atheris, in a process that ends with it: python -m tests.fuzz.fuzzer NAME [of libFuzzer ...]"""
+"""One target under atheris, in a process that ends with it: FUZZ_TARGET=NAME python -m tests.fuzz.fuzzer [ARGUMENT ...]
 
+The arguments are libFuzzer's, which starts further processes with them; hence the name in the environment.
+"""
+
+import os
 import sys
 
 import atheris
@@ -10,7 +14,7 @@ with atheris.instrument_imports(include=["serving.rest", "serving.tensors"]):
 
 def main() -> None:
     """Run until libFuzzer ends the process."""
-    target = TARGETS[sys.argv.pop(1)]
+    target = TARGETS[os.environ["FUZZ_TARGET"]]
     atheris.Setup(sys.argv, lambda data: hold(target, data))
     atheris.Fuzz()
 

@@ -149,8 +149,12 @@ def test_64_bit_integers_are_exact() -> None:
     assert np.array_equal(skimmed("[18446744073709551615]", "DT_UINT64"), np.array([2**64 - 1], np.uint64))
 
 
-def test_one_long_row_before_many_short_ones_takes_no_more_memory_than_the_text() -> None:
-    text = f"[[{'1,' * 10_000}1]{',[1]' * 10_000}]"
+@pytest.mark.parametrize(
+    "text",
+    [f"[[{'1,' * 10_000}1]{',[1]' * 10_000}]", f"[{'[' * 60}1{']' * 60}{',1' * 100_000}]"],
+    ids=["one long row before many short ones", "one deep row before many flat ones"],
+)
+def test_lists_that_a_text_only_begins_with_are_not_built(text: str) -> None:
     tracemalloc.start()
     read = skimmed(text)
     peak = tracemalloc.get_traced_memory()[1]
