@@ -15,7 +15,8 @@ with atheris.instrument_imports(include=["serving.rest", "serving.tensors"]):
 def main() -> None:
     """Run until libFuzzer ends the process."""
     target = TARGETS[os.environ["FUZZ_TARGET"]]
-    atheris.Setup(sys.argv, lambda data: hold(target, data))
+    started = f"{sys.executable} -m tests.fuzz.fuzzer"  # what libFuzzer starts further processes by
+    atheris.Setup([started, *sys.argv[1:]], lambda data: hold(target, data))
     atheris.Fuzz()
 
 
