@@ -1,7 +1,7 @@
 """Fuzz the readers of bodies for some seconds each, guided by coverage: python -m tests.fuzz [--seconds 60] [NAME ...]
 
 Needs atheris. What reaches new code is added to tests/fuzz/corpus; what fails is written to the working directory, and
-its path goes to tests/fuzz/corpus too once it is mended.
+is kept in tests/fuzz/corpus too once it is mended.
 """
 
 import argparse
