@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-from serving import boot, logs, tls
+from serving import boot, generations, logs, tls
 from serving.errors import SettingsError
 
 atexit.register(boot.remove_runtime_dir, os.environ)  # a start that is refused later ends there too
@@ -27,7 +27,7 @@ threads = settings.threads
 worker_connections = settings.max_connections
 keepalive = 5
 timeout = 60
-graceful_timeout = round(settings.drain_seconds)
+graceful_timeout = round(settings.drain_seconds + settings.unready_seconds)
 preload_app = False
 control_socket_disable = True
 certfile = settings.tls_cert_file and str(settings.tls_cert_file)
@@ -44,9 +44,11 @@ def on_starting(server: Any) -> None:
     logs.configure(settings.log_format)
     boot.own_runtime_dir(os.environ)
     try:
-        boot.check_exposure(settings, boot.listening_hosts(server.cfg.address, os.environ))
+        hosts = boot.listening_hosts(server.cfg.address, os.environ)
+        boot.check_exposure(settings, hosts)
     except SettingsError as error:
         sys.exit(f"Error: {error}")
+    boot.note_reach(os.environ, hosts)
     if "GUNICORN_FD" not in os.environ and "LISTEN_FDS" not in os.environ:
         for address in server.cfg.address:
             if isinstance(address, tuple):
@@ -54,6 +56,12 @@ def on_starting(server: Any) -> None:
                     boot.check_address(*address)
                 except SettingsError as error:
                     sys.exit(f"Error: {error}")
+
+
+def on_reload(server: Any) -> None:
+    """Have the old workers wait for the new ones, and whatever is in quarantine tried again."""
+    generations.begin()
+    boot.forgive(settings)
 
 
 def when_ready(server: Any) -> None:
@@ -71,7 +79,10 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """Tell the worker its number."""
+    from serving import metrics
+
     os.environ["SERVING_WORKER_INDEX"] = str(worker.index)
+    metrics.count_as(worker.index, settings.metrics_dir)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -85,14 +96,15 @@ def worker_exit(server: Any, worker: Any) -> None:
     """Unload the models and write the last log lines."""
     if worker.wsgi is not None:
         worker.wsgi.extensions["services"].close()
+    if getattr(worker, "is_stuck", False):
+        os._exit(1)  # the usual way would wait for what does not end
 
 
 def child_exit(server: Any, worker: Any) -> None:
     """Forget what a worker that has ended had to say of itself."""
-    from prometheus_client.multiprocess import mark_process_dead
-
+    from serving import metrics
     from serving.worker import forget
 
-    mark_process_dead(worker.pid)
     forget(worker.index)
+    metrics.forget_worker(worker.index, settings.metrics_dir)
     boot.forget_worker(settings, worker.pid, worker.index)

@@ -1,6 +1,5 @@
 """What is settled once, before the workers start: that the server can run, how many workers, and what they share."""
 
-import ipaddress
 import os
 import shutil
 import socket
@@ -18,16 +17,21 @@ from serving.access.callers import check_access, is_guarded
 from serving.errors import SettingsError
 from serving.logs import append_to
 from serving.models.configured import make_source
+from serving.models.control import OrderFile
 from serving.models.directory import check_directory
 from serving.models.parameters import read_parameters
+from serving.models.quarantine import Deaths
 from serving.models.source import wanted
-from serving.settings import Settings, environ_name
+from serving.models.statistics import Statistics
+from serving.settings import Settings, environ_name, is_loopback
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 OWNER_VARIABLE = "_SERVING_RUNTIME_DIR_OWNER"
 """The process that made the directory that the workers share, and is to remove it; not set where it was given."""
 SYSTEMD_FDS = 3
 """The first of the sockets that systemd hands over."""
+deaths = Deaths()
+"""Those of the workers of this parent, which reads its configuration again and again."""
 _GPU_DEVICES = ("nvidia[0-9]*", "dxg")
 
 
@@ -60,6 +64,7 @@ def prepare(environ: MutableMapping[str, str]) -> Settings:
             settings.limits_dir,
             settings.control_dir,
             settings.statistics_dir,
+            settings.runs_dir,
         ):
             _empty(shared)
     except OSError as error:
@@ -87,9 +92,18 @@ def remove_runtime_dir(environ: MutableMapping[str, str]) -> None:
 def forget_worker(settings: Settings, pid: int, index: int) -> None:
     """Remove what a worker that has ended had told the others, and what it had in hand."""
     limits.forget(settings.limits_dir, index)
+    if settings.runs_dir is not None:
+        deaths.examine(
+            pid, settings.runs_dir, OrderFile(settings.control_dir), Statistics(settings.statistics_dir, index)
+        )
     if settings.workers_dir is not None:
         for suffix in (".json", ".new"):
             (settings.workers_dir / f"{pid}{suffix}").unlink(missing_ok=True)
+
+
+def forgive(settings: Settings) -> None:
+    """Have every version that is in quarantine tried again."""
+    OrderFile(settings.control_dir).forgive()
 
 
 def wanted_bytes(settings: Settings) -> int:
@@ -128,7 +142,7 @@ def check_address(host: str, port: int) -> None:
 
 def check_exposure(settings: Settings, hosts: Iterable[str]) -> None:
     """Raise SettingsError where the server would listen on a public address and ask nobody who they are."""
-    public = next((host for host in hosts if not _is_loopback(host)), None)
+    public = next((host for host in hosts if not is_loopback(host)), None)
     if public is None or is_guarded(settings) or settings.allow_anonymous:
         return
     raise SettingsError(
@@ -136,6 +150,16 @@ def check_exposure(settings: Settings, hosts: Iterable[str]) -> None:
         f"(`python -m serving keys create`) or {environ_name('tls_client_ca_file')}, listen on 127.0.0.1, "
         f"or set {environ_name('allow_anonymous')}=true"
     )
+
+
+def note_reach(environ: MutableMapping[str, str], hosts: Iterable[str]) -> None:
+    """Have the workers answer to any name where others than programs of this machine, or only a proxy, can reach them.
+
+    Where the server really listens is known only here: gunicorn may have been told another address than the settings.
+    """
+    hosts = list(hosts)
+    if not hosts or not all(map(is_loopback, hosts)):
+        environ.setdefault(environ_name("allowed_hosts"), "*")
 
 
 def listening_hosts(addresses: Iterable[Any], environ: Mapping[str, str]) -> list[str]:
@@ -165,13 +189,6 @@ def worker_index(taken: set[int]) -> int:
 def _reason(error: OSError) -> str:
     """Why, in the words of the system or of name resolution, without those that the socket module adds."""
     return (error.strerror or str(error)).partition(" (while attempting")[0]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _socket_name(fd: int) -> Any:

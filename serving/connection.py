@@ -97,6 +97,7 @@ class Request:
     counted_bytes: int = 0
     """What of the body has been taken from the memory that connections share, and is given back with the answer."""
     is_compressed: bool = False
+    content_type: bytes = b""
     keep_alive: bool = True
     caller: Caller = field(default_factory=Caller)
 
@@ -152,6 +153,7 @@ class Connection(asyncio.Protocol):
         self._front.memory.give_back(self._unsent_bytes + self._ahead_bytes)
         self._unsent_bytes = self._ahead_bytes = 0
         self._front.closed(self)
+        del self._parser  # it and the connection hold each other: what they hold would wait for a garbage collection
 
     def data_received(self, data: bytes) -> None:
         if self._answering or self._unsent:  # a client that does not wait for answers: it waits until this one is sent
@@ -223,6 +225,7 @@ class Connection(asyncio.Protocol):
             raise _NO_MEMORY
         self._in_head, self._trailers, self._body_left, self._received_bytes = False, [], length, 0
         request.is_compressed = b"content-encoding" in fields
+        request.content_type = fields.get(b"content-type", b"")
         request.body = make_body(length, fields.get(b"inference-header-content-length"))
         self.deadline = time.monotonic() + limits.transfer_seconds(length or limits.body_bytes)
         self._continue_is_due = request.version == "1.1" and fields.get(b"expect", b"").lower() == b"100-continue"

@@ -1,6 +1,8 @@
 """Every metric of the server, named once.
 
-With a directory in PROMETHEUS_MULTIPROC_DIR the metrics of all worker processes count together.
+With a directory in PROMETHEUS_MULTIPROC_DIR the metrics of all worker processes count together. Their files are named
+by the number of the worker, and one that takes the place of another counts on in its files: counts never go down, and
+the files of workers that have ended do not pile up.
 
 What happens for each request is only noted, and counted ten times a second: counting many at once costs an eighth.
 """
@@ -24,6 +26,7 @@ from prometheus_client import (
     Histogram,
     Metric,
     generate_latest,
+    values,
 )
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -31,6 +34,37 @@ from prometheus_client.multiprocess import MultiProcessCollector
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_worker = "parent"
+
+
+def _this_worker() -> str:
+    return _worker
+
+
+if values.ValueClass is not values.MutexValue:  # there are several processes; this must be before any metric
+    values.ValueClass = values.MultiProcessValue(_this_worker)
+
+
+def count_as(worker: int, directory: Path) -> None:
+    """Count as the worker of this number from now on; called in it, before it counts anything."""
+    global _worker
+    for file in _files(directory, worker):
+        if not _is_readable(file):  # the one before was killed while it made the file
+            file.unlink()
+    _worker = str(worker)
+
+
+def forget_worker(worker: int, directory: Path) -> None:
+    """Forget what a worker that has ended had to say of itself; what it has counted stays."""
+    for file in _files(directory, worker):
+        if file.name.startswith("gauge_live"):
+            file.unlink()
+
+
+def _files(directory: Path, worker: int) -> list[Path]:
+    return list(directory.glob(f"*_{worker}.db"))
+
 
 COUNT_SECONDS = 0.1
 """How often what was noted is counted."""

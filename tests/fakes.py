@@ -1,6 +1,7 @@
 """Stand-ins for what is slow: a servable without TensorFlow, a source without a disk, a clock that is a variable."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,16 @@ class FakeSource:
         self.polls = 0
 
     def set(
-        self, model: str, *versions: VersionOnDisk, policy: Policy = ONE, labels: Mapping[str, int] | None = None
+        self,
+        model: str,
+        *versions: VersionOnDisk,
+        policy: Policy = ONE,
+        labels: Mapping[str, int] | None = None,
+        quarantined: Mapping[int, str] | None = None,
     ) -> None:
         """List a model with these versions and no others."""
-        self._models = {**self._models, model: found(model, *versions, policy=policy, labels=labels)}
+        on_disk = found(model, *versions, policy=policy, labels=labels)
+        self._models = {**self._models, model: replace(on_disk, quarantined=quarantined or {})}
 
     def unlist(self, model: str) -> None:
         """List a model no longer."""

@@ -1,7 +1,9 @@
 """One connection: bytes in, bytes out, no network."""
 
+import gc
 import json
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -454,6 +456,19 @@ class TestDeadlines:
         deadline = connection.deadline
         connection.data_received(b"E")
         assert connection.deadline == deadline
+
+
+def test_what_a_lost_connection_held_is_free_at_once() -> None:
+    connection, _ = connect(FakeFront())
+    connection.data_received(b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\nhalf")
+    left = weakref.ref(connection)
+    gc.disable()
+    try:
+        connection.connection_lost(None)
+        del connection
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_between_the_pieces_of_a_large_body_other_connections_are_looked_at() -> None:

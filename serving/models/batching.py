@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from serving import metrics
@@ -89,7 +90,7 @@ class Batcher:
         elif limits and rows and rows > limits.max_rows and limits.splits:
             return self._run_in_slices(signature, inputs, rows, limits, caller)
         elif fiber is None or (self.is_quick and not limits):
-            return self._run_model(signature, inputs)
+            return self._run_model(signature, inputs, caller)
         else:  # alone, but elsewhere: the event loop must not wait for it, nor for many rows of a quick model
             key, limits = (object(),), _ALONE
         return self._run_with_others(Task(key, signature, inputs, rows or 1, caller, limits, self._clock(), fiber))
@@ -128,13 +129,13 @@ class Batcher:
         plan = self._plans.get(signature)
         return plan.limits if plan else None
 
-    def _run_model(self, signature: str, inputs: Tensors) -> dict[str, Array]:
+    def _run_model(self, signature: str, inputs: Tensors, caller: Caller) -> dict[str, Array]:
         """Run the model. A quick one stops being that when it takes long."""
         if not self.is_quick:
-            return self._model.run(signature, inputs)
+            return self._model.run(signature, inputs, caller)
         started = self._computed()
         try:
-            return self._model.run(signature, inputs)
+            return self._model.run(signature, inputs, caller)
         finally:
             if self._computed() - started > LONG_SECONDS:
                 self.is_quick = False
@@ -237,11 +238,12 @@ class Batcher:
         signature, counts = batch[0].signature, [task.rows for task in batch]
         rows = batch[0].limits.padded(sum(counts)) if self._limits(signature) else sum(counts)
         inputs = merge([task.inputs for task in batch])
+        caller = max((task.caller for task in batch), key=attrgetter("deadline"))
         if rows == batch[0].rows:
-            batch[0].outputs = self._run_model(signature, inputs)
+            batch[0].outputs = self._run_model(signature, inputs, caller)
             return
         metrics.note(self._batch_rows, sum(counts))
-        parts = part(self._run_model(signature, pad(inputs, rows)), counts, rows)
+        parts = part(self._run_model(signature, pad(inputs, rows), caller), counts, rows)
         if parts is None:
             self._stop_batching(signature)
             raise _NotRowByRow

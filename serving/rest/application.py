@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Request
+from werkzeug.exceptions import NotFound
 from werkzeug.routing import Rule
 
 from serving.wsgi import SENDS_MEMORY
@@ -110,6 +111,8 @@ class Application(Flask):
             teardown(exc)
 
     def _find_route(self, method: str, path: str) -> Route:
+        if path.startswith("//"):  # which werkzeug takes for one
+            raise NotFound
         text = path.encode("latin-1").decode(errors="replace")  # WSGI's way to hand on bytes
         rule, arguments = self.url_map.bind("", path_info=text, default_method=method).match(return_rule=True)
         return rule, arguments

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.caller import Caller
+from serving.caller import PATIENT, Caller
 from serving.errors import Cancelled, DeadlineExceeded, InvalidArgument, ServingError, Unavailable
 from serving.models.batching import Batcher
 from serving.models.limits import BatchLimits, Plan
@@ -30,6 +30,8 @@ class Doubling:
 
     def __init__(self) -> None:
         self.batches: list[list[float]] = []
+        self.seconds: list[float] = []
+        """How long whoever waits for each run goes on waiting."""
         self.go_on = threading.Event()
         self.go_on.set()
         self.drops_negatives = False
@@ -39,7 +41,8 @@ class Doubling:
         self.after_run: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
 
-    def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, signature: str, inputs: Mapping[str, Array], caller: Caller = PATIENT) -> dict[str, Array]:
+        self.seconds.append(caller.seconds_left())
         self.batches.append(inputs["x"].tolist())
         assert self.go_on.wait(30)
         if self.turns:
@@ -274,6 +277,14 @@ class TestCallersThatGiveUp:
         assert isinstance(clients[2].error, DeadlineExceeded)
         self.go_on(model, clients)
         assert clients[1].result == [0]
+
+    def test_a_batch_has_as_much_time_as_the_most_patient_of_its_callers(self, model: Doubling) -> None:
+        now = time.monotonic()
+        callers = [Caller(deadline=now + 100), Caller(deadline=now + 500), Caller(deadline=now + 300)]
+        clients = self.wait_in_line(model, self.batcher(model), callers)
+        self.go_on(model, clients)
+        assert model.batches == [[100], [0, 1, 2]]
+        assert 300 < model.seconds[1] <= 500
 
     def test_those_that_gave_up_make_room_in_a_full_queue(self, model: Doubling) -> None:
         batcher = self.batcher(model, max_waiting_rows=1)
