@@ -167,7 +167,9 @@ def test_a_full_disk_stops_nobody(small_disk: Path, tmp_path: Path, held: Held) 
         before = set(server.workers())
         with Load(server, "times", clients=2, check=times_version) as load:
             fill(small_disk)
-            statuses = [server.ask("GET", path).status for path in ("/metrics", "/readyz", "/v1/models", "/healthz") * 10]
+            statuses = [
+                server.ask("GET", path).status for path in ("/metrics", "/readyz", "/v1/models", "/healthz") * 10
+            ]
             for name in ("classify", "regress"):  # which metrics and statistics have not counted yet
                 server.ask("POST", f"/v1/models/times:{name}", {"examples": [{"x": 1.0}]})
             load.stopped(5)
