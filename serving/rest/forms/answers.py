@@ -21,7 +21,7 @@ OFFERED = (JSON, NPY, CSV)
 
 @lru_cache(MAX_HEADERS)
 def accepted(header: str) -> tuple[str, ...]:
-    """The offered types that an Accept header takes, best first; JSON, as upstream does, where it takes none of them."""
+    """The offered types that an Accept header takes, best first; JSON, as from upstream, where it takes none."""
     ranges = {media_type(name): quality for name, quality in reversed(parse_accept_header(header, MIMEAccept))}
     if not ranges:
         return OFFERED
