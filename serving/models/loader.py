@@ -38,11 +38,14 @@ class Loader:
     ) -> None:
         found = list_gpus() if gpus is None else gpus
         device = choose_device(found, settings.worker_index)
-        threads = capacity.tensorflow_threads(capacity.this_machine(), settings.workers)
+        self._threads = capacity.tensorflow_threads(capacity.this_machine(), settings.workers)
         log.info(
-            "worker %d runs models on %s, TensorFlow threads: %d", settings.worker_index, device.description, threads
+            "worker %d runs models on %s, TensorFlow threads: %d",
+            settings.worker_index,
+            device.description,
+            self._threads,
         )
-        self._config = session_config(device, threads)
+        self._config = session_config(device, self._threads)
         self._inspect = Inspector.from_settings(settings)
         self._check_golden = settings.check_golden
         self._timeout_seconds = settings.request_timeout_seconds
@@ -84,7 +87,8 @@ class Loader:
         counted = Counted(servable, self._statistics.of(name, version))
         noted = Noted(counted, self._runs, VersionPath(name, version, str(path)))
         on_slow = partial(servable.run_in_callers_thread, ())
-        return Batcher(noted, plans, name, is_quick, on_slow, about=describe(path, first_requests(path)))
+        about = describe(path, first_requests(path))
+        return Batcher(noted, plans, name, is_quick, on_slow, about=about, runs_at_once=self._threads)
 
 
 def _warm_up(servable: Servable, path: Path) -> None:

@@ -36,7 +36,7 @@ def quick_requests(models: Inference) -> Callable[[str, bytes, int], bool]:
         model = _model(target)
         if model is None:
             return target.partition(b"?")[0] in _ALWAYS
-        return body_bytes <= MAX_BODY_BYTES and models.answers_in_loop(model)
+        return body_bytes <= MAX_BODY_BYTES and models.answers_in_loop(model, body_bytes)
 
     return is_quick
 
