@@ -24,6 +24,7 @@ bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{sett
 workers = settings.workers
 worker_class = "serving.worker.LoopWorker"
 threads = settings.threads
+worker_connections = settings.max_connections
 keepalive = 5
 timeout = 60
 graceful_timeout = round(settings.drain_seconds + settings.unready_seconds)
@@ -43,9 +44,11 @@ def on_starting(server: Any) -> None:
     logs.configure(settings.log_format)
     boot.own_runtime_dir(os.environ)
     try:
-        boot.check_exposure(settings, boot.listening_hosts(server.cfg.address, os.environ))
+        hosts = boot.listening_hosts(server.cfg.address, os.environ)
+        boot.check_exposure(settings, hosts)
     except SettingsError as error:
         sys.exit(f"Error: {error}")
+    boot.note_reach(os.environ, hosts)
     if "GUNICORN_FD" not in os.environ and "LISTEN_FDS" not in os.environ:
         for address in server.cfg.address:
             if isinstance(address, tuple):

@@ -1,6 +1,5 @@
 """What is settled once, before the workers start: that the server can run, how many workers, and what they share."""
 
-import ipaddress
 import os
 import shutil
 import socket
@@ -24,7 +23,7 @@ from serving.models.parameters import read_parameters
 from serving.models.quarantine import Deaths
 from serving.models.source import wanted
 from serving.models.statistics import Statistics
-from serving.settings import Settings, environ_name
+from serving.settings import Settings, environ_name, is_loopback
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 OWNER_VARIABLE = "_SERVING_RUNTIME_DIR_OWNER"
@@ -142,7 +141,7 @@ def check_address(host: str, port: int) -> None:
 
 def check_exposure(settings: Settings, hosts: Iterable[str]) -> None:
     """Raise SettingsError where the server would listen on a public address and ask nobody who they are."""
-    public = next((host for host in hosts if not _is_loopback(host)), None)
+    public = next((host for host in hosts if not is_loopback(host)), None)
     if public is None or is_guarded(settings) or settings.allow_anonymous:
         return
     raise SettingsError(
@@ -150,6 +149,16 @@ def check_exposure(settings: Settings, hosts: Iterable[str]) -> None:
         f"(`python -m serving keys create`) or {environ_name('tls_client_ca_file')}, listen on 127.0.0.1, "
         f"or set {environ_name('allow_anonymous')}=true"
     )
+
+
+def note_reach(environ: MutableMapping[str, str], hosts: Iterable[str]) -> None:
+    """Have the workers answer to any name where others than programs of this machine, or only a proxy, can reach them.
+
+    Where the server really listens is known only here: gunicorn may have been told another address than the settings.
+    """
+    hosts = list(hosts)
+    if not hosts or not all(map(is_loopback, hosts)):
+        environ.setdefault(environ_name("allowed_hosts"), "*")
 
 
 def listening_hosts(addresses: Iterable[Any], environ: Mapping[str, str]) -> list[str]:
@@ -179,13 +188,6 @@ def worker_index(taken: set[int]) -> int:
 def _reason(error: OSError) -> str:
     """Why, in the words of the system or of name resolution, without those that the socket module adds."""
     return (error.strerror or str(error)).partition(" (while attempting")[0]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _socket_name(fd: int) -> Any:

@@ -9,20 +9,19 @@ connection, since nobody can tell where the next request would begin.
 
 import asyncio
 import io
-import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import formatdate
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol, cast
-from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from serving.caller import CALLER, Caller
+from serving.answers import Answer, Refused, refusal, size_of
+from serving.caller import Caller
+from serving.framing import check_head, origin_form
+from serving.memory import Memory
 from serving.request_body import LargeBody, make_body
 
 MEBI = 1024 * 1024
@@ -33,17 +32,15 @@ LINGER_BYTES = 64 * MEBI
 
 LONG_BYTES = 128 * 1024
 """A piece of input of this size says that there is more where it came from."""
-JOINED_BYTES = 64 * 1024
-"""Up to here an answer is copied into one piece, which is sent sooner than several."""
-SENDS_MEMORY = "serving.sends_memory"
-"""Where in the WSGI environ a server says that it takes pieces of memory as well as bytes."""
-RETRY_SECONDS = 1
-"""After how long a client may try again that was refused because there is too much to do."""
 
-Environ = dict[str, Any]
-Answer = bytes | Sequence[bytes | memoryview]
-"""An answer in one piece, or a large one in several, so that it need not be copied."""
-Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes | memoryview]]
+PIECE_BYTES = 16 * 1024
+"""How much is parsed at a time, but for a body: what a client sends ahead stays bytes until its turn has come."""
+UNCOUNTED_BYTES = 64 * 1024
+"""How much of a body, and of what was sent ahead, is not counted: small requests go on when no memory is left."""
+COUNTED_BYTES = 256 * 1024
+"""In what steps the rest is."""
+FRAMING_BYTES = 64 * 1024
+"""How much the framing of a chunked body may take beyond as much as the body itself."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,8 @@ class Front(Protocol):
     """What a connection needs of the worker that it belongs to."""
 
     limits: Limits
+    memory: Memory
+    """What the bodies that the connections hold, and the answers that nobody has read yet, may take together."""
 
     def answer(self, request: "Request", connection: "Connection") -> None:
         """Have the request answered, now or later, by a call of `connection.send`."""
@@ -77,18 +76,12 @@ class Front(Protocol):
     def note_refusal(self, request: "Request", status: HTTPStatus) -> str:
         """Count and log an answer that the application does not give, and return the id that it shall carry."""
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Have something called when the event loop has looked at the other connections."""
+
     def opened(self, connection: "Connection") -> None: ...
 
     def closed(self, connection: "Connection") -> None: ...
-
-
-class Refused(Exception):
-    """A request that is refused before it reaches the application."""
-
-    def __init__(self, status: HTTPStatus, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
 
 
 @dataclass(slots=True)
@@ -101,6 +94,10 @@ class Request:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: io.BytesIO | LargeBody = field(default_factory=io.BytesIO)
     body_bytes: int = 0
+    counted_bytes: int = 0
+    """What of the body has been taken from the memory that connections share, and is given back with the answer."""
+    is_compressed: bool = False
+    content_type: bytes = b""
     keep_alive: bool = True
     caller: Caller = field(default_factory=Caller)
 
@@ -118,10 +115,17 @@ class Connection(asyncio.Protocol):
         self._refused: Refused | None = None
         self._held_back: list[bytes] = []
         self._head_bytes = 0
+        self._body_left = 0
+        self._received_bytes = 0
+        self._has_begun = False
         self._in_head = True
+        self._trailers: list[tuple[bytes, bytes]] = []
         self._answering = False
         self._advancing = False
         self._unsent = False
+        self._unsent_bytes = 0
+        self._ahead_bytes = 0
+        self._answered: Request | None = None
         self._continue_is_due = False
         self._lingering = False
         self._dropped_bytes = 0
@@ -144,11 +148,16 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._caller.gone = True
+        for request in (self._request, *self._complete):
+            self._give_back(request)
+        self._front.memory.give_back(self._unsent_bytes + self._ahead_bytes)
+        self._unsent_bytes = self._ahead_bytes = 0
         self._front.closed(self)
+        del self._parser  # it and the connection hold each other: what they hold would wait for a garbage collection
 
     def data_received(self, data: bytes) -> None:
-        if self._answering:  # a client that does not wait for answers: it waits until this one is sent
-            self._held_back.append(data)
+        if self._answering or self._unsent:  # a client that does not wait for answers: it waits until this one is sent
+            self._hold_back(data)
             self._transport.pause_reading()
         elif self._lingering:
             self._dropped_bytes += len(data)
@@ -175,44 +184,61 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._unsent = False
+        self._front.memory.give_back(self._unsent_bytes)
+        self._unsent_bytes = 0
+        self._advance()
 
     # What the parser calls, in this order, for each request.
 
+    def on_message_begin(self) -> None:
+        self._has_begun = True
+        self.deadline = time.monotonic() + self._limits.head_seconds
+
     def on_url(self, url: bytes) -> None:
+        if not self._request.target:
+            self._request.method = self._parser.get_method().decode("ascii")
         self._request.target += url
         if len(self._request.target) > self._limits.target_bytes:
             raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "The request's path is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        headers = self._request.headers
+        headers = self._request.headers if self._in_head else self._trailers
         headers.append((name.lower(), value))
         if len(headers) > self._limits.headers or len(name) + len(value) > self._limits.header_bytes:
             raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many or too long headers")
 
     def on_headers_complete(self) -> None:
         request, limits = self._request, self._limits
-        request.method = self._parser.get_method().decode("ascii")
         request.version = self._parser.get_http_version()
         if request.method == "CONNECT":
             raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "This server is no proxy")
         if self._parser.should_upgrade():
             return  # see `_parse`
-        self._in_head = False
-        length = int(_header(request, b"content-length") or 0)
+        fields = check_head(request.version, request.headers)
+        request.target, host = origin_form(request.method, request.target)
+        if host is not None:
+            request.headers = [header for header in request.headers if header[0] != b"host"] + [(b"host", host)]
+        length = int(fields.get(b"content-length", 0))
         if length > limits.body_bytes:
             raise _too_large(limits)
-        request.body = make_body(length, _header(request, b"inference-header-content-length"))
+        if length > max(UNCOUNTED_BYTES, self._front.memory.free):
+            raise _NO_MEMORY
+        self._in_head, self._trailers, self._body_left, self._received_bytes = False, [], length, 0
+        request.is_compressed = b"content-encoding" in fields
+        request.content_type = fields.get(b"content-type", b"")
+        request.body = make_body(length, fields.get(b"inference-header-content-length"))
         self.deadline = time.monotonic() + limits.transfer_seconds(length or limits.body_bytes)
-        self._continue_is_due = any(
-            name == b"expect" and value.lower() == b"100-continue" for name, value in request.headers
-        )
+        self._continue_is_due = request.version == "1.1" and fields.get(b"expect", b"").lower() == b"100-continue"
 
     def on_body(self, data: bytes) -> None:
         request = self._request
         request.body.write(data)
         request.body_bytes += len(data)
+        self._body_left -= len(data)
         if request.body_bytes > self._limits.body_bytes:
             raise _too_large(self._limits)
+        if request.body_bytes > UNCOUNTED_BYTES + request.counted_bytes:
+            self._count(request)
 
     def on_message_complete(self) -> None:
         if self._parser.should_upgrade():
@@ -223,23 +249,28 @@ class Connection(asyncio.Protocol):
         self._request.caller = Caller(arrived, arrived + self._limits.answer_seconds)
         self._complete.append(self._request)
         self._request = Request()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._has_begun, self._head_bytes, self._body_left = True, False, 0, 0
 
     # What the worker calls.
 
     def send(self, answer: Answer, keep_alive: bool) -> None:
         """Write the answer of the request in hand, and go on with what came after it."""
         self._answering = False
+        if self._answered is not None:
+            self._give_back(self._answered)
         if self._transport.is_closing():
             return
         if isinstance(answer, bytes):
             self._transport.write(answer)
         else:
             self._transport.writelines(answer)
+        if self._unsent:
+            self._unsent_bytes = size_of(answer)
+            self._front.memory.count(self._unsent_bytes)
         if not keep_alive:
             self.close()
             return
-        wait = self._limits.transfer_seconds(_size(answer)) if self._unsent else self._limits.idle_seconds
+        wait = self._limits.transfer_seconds(size_of(answer)) if self._unsent else self._limits.idle_seconds
         self.deadline = time.monotonic() + wait
         self._advance()
 
@@ -258,7 +289,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether the connection waits for a request of which nothing has come."""
-        return self._in_head and not (self._answering or self._complete or self._head_bytes)
+        return not (self._has_begun or self._answering or self._complete or self._held_back)
 
     def close(self) -> None:
         """End the connection once what has been written is sent; the client has the time of a body to read it."""
@@ -270,28 +301,61 @@ class Connection(asyncio.Protocol):
     def _let_others_read(self) -> None:
         """Have the event loop look at the other connections before it reads on here, which it may do for megabytes."""
         self._transport.pause_reading()
-        asyncio.get_running_loop().call_soon(self._transport.resume_reading)
+        self._front.soon(self._transport.resume_reading)
 
     def _feed(self, data: bytes) -> None:
+        """Parse what has come until a request is complete; what is left then waits until that one is answered."""
+        rest = memoryview(data)
+        while rest and not self._complete and self._refused is None:
+            size = max(PIECE_BYTES, self._body_left)
+            self._feed_piece(rest[:size])
+            rest = rest[size:]
+        if rest and self._refused is None:
+            self._hold_back(bytes(rest))
+        self._advance()
+
+    def _feed_piece(self, piece: memoryview) -> None:
         if self._in_head:
-            if not self._head_bytes:
-                self.deadline = time.monotonic() + self._limits.head_seconds
-            self._head_bytes += len(data)
+            self._head_bytes += len(piece)
+        else:
+            self._received_bytes += len(piece)
         try:
-            self._parse(data)
+            self._parse(piece)
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._refuse(cause if isinstance(cause, Refused) else _malformed(error))
-        if self._in_head and self._head_bytes > self._limits.head_bytes:
-            self._refuse(Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large"))
-        self._advance()
+        if self._in_head:
+            if self._head_bytes > self._limits.head_bytes:
+                self._refuse(Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large"))
+        elif self._received_bytes > 2 * self._request.body_bytes + FRAMING_BYTES:
+            self._refuse(Refused(HTTPStatus.BAD_REQUEST, "The chunks of the request body are too small"))
 
-    def _parse(self, data: bytes) -> None:
+    def _hold_back(self, data: bytes) -> None:
+        """Keep what was sent ahead, if there is memory for it."""
+        size = len(data) if len(data) > UNCOUNTED_BYTES else 0
+        if self._front.memory.take(size):
+            self._held_back.append(data)
+            self._ahead_bytes += size
+        else:
+            self._refuse(_NO_MEMORY)
+
+    def _count(self, request: Request) -> None:
+        """Take memory for what has come of a body, and for some more."""
+        more = request.body_bytes - UNCOUNTED_BYTES - request.counted_bytes + COUNTED_BYTES
+        if not self._front.memory.take(more):
+            raise _NO_MEMORY
+        request.counted_bytes += more
+
+    def _give_back(self, request: Request) -> None:
+        if request.counted_bytes:
+            self._front.memory.give_back(request.counted_bytes)
+            request.counted_bytes = 0
+
+    def _parse(self, rest: memoryview) -> None:
         """Parse a piece of input. A request to change the protocol is declined, as it may be, by not seeing it.
 
         The parser takes what follows such a head for the other protocol, so it gets the head again without the wish.
         """
-        rest = memoryview(data)
         while rest:
             try:
                 self._parser.feed_data(rest)
@@ -311,10 +375,10 @@ class Connection(asyncio.Protocol):
         if self._advancing:
             return
         self._advancing = True
-        while not self._answering and not self._transport.is_closing():
+        while not (self._answering or self._unsent or self._transport.is_closing()):
             if self._complete:
                 self._answering = True
-                request = self._complete.popleft()
+                self._answered = request = self._complete.popleft()
                 self._caller = request.caller
                 self._front.answer(request, self)
             elif self._refused is not None:
@@ -322,6 +386,8 @@ class Connection(asyncio.Protocol):
                 break
             elif self._held_back:
                 data, self._held_back = b"".join(self._held_back), []
+                self._front.memory.give_back(self._ahead_bytes)
+                self._ahead_bytes = 0
                 self._transport.resume_reading()
                 self._advancing = False
                 self._feed(data)
@@ -339,90 +405,14 @@ class Connection(asyncio.Protocol):
             return
         self._lingering, self._held_back = True, []
         self.deadline = time.monotonic() + LINGER_SECONDS
-        self._transport.write(refusal(refused, self._front.note_refusal(self._request, refused.status)))
+        self._give_back(self._request)
+        self._request.body = io.BytesIO()
+        self._transport.write(
+            refusal(refused, self._front.note_refusal(self._request, refused.status), self._request.method == "HEAD")
+        )
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._transport.resume_reading()
-
-
-# To and from WSGI.
-
-
-def environ_of(request: Request, connection: Connection, base: Environ) -> Environ:
-    """The WSGI environ of a request; `base` holds what is the same for all."""
-    path, _, query = request.target.partition(b"?")
-    environ = base | {
-        "REQUEST_METHOD": request.method,
-        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-        "QUERY_STRING": query.decode("latin-1"),
-        "RAW_URI": request.target.decode("latin-1"),
-        "SERVER_PROTOCOL": "HTTP/" + request.version,
-        "REMOTE_ADDR": connection.peer,
-        "CONTENT_LENGTH": str(request.body_bytes),
-        "wsgi.input": request.body,
-        CALLER: request.caller,
-    }
-    if connection.certificate:
-        environ["serving.client_certificate"] = connection.certificate
-    request.body.seek(0)
-    for name, value in request.headers:
-        key = _ENVIRON_NAMES.get(name) or _environ_name(name)
-        text = value.decode("latin-1")
-        environ[key] = f"{environ[key]},{text}" if key in environ and key.startswith("HTTP_") else text
-    environ["CONTENT_LENGTH"] = str(request.body_bytes)
-    for hop_by_hop in ("HTTP_TRANSFER_ENCODING", "HTTP_CONNECTION", "HTTP_UPGRADE"):
-        environ.pop(hop_by_hop, None)
-    return environ
-
-
-def call(application: Application, environ: Environ, keep_alive: bool) -> Answer:
-    """Call a WSGI application and return its answer as HTTP/1.1.
-
-    The application may answer in pieces of memory where it finds SENDS_MEMORY in the environ.
-    """
-    head: list[tuple[str, list[tuple[str, str]]]] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], error: Any = None) -> None:
-        head[:] = [(status, headers)]
-
-    parts = application(environ, start_response)
-    try:
-        body = list(parts)
-    finally:
-        close = getattr(parts, "close", None)
-        if close is not None:
-            close()
-    status, headers = head[0]
-    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
-    if not any(name.lower() == "content-length" for name, _ in headers):
-        lines.append(f"Content-Length: {sum(map(len, body))}")
-    lines.append(f"Date: {_now()}")
-    lines.append("Connection: keep-alive\r\n\r\n" if keep_alive else "Connection: close\r\n\r\n")
-    answer = ["\r\n".join(lines).encode("latin-1"), *([] if environ["REQUEST_METHOD"] == "HEAD" else body)]
-    return answer if _size(answer) > JOINED_BYTES else b"".join(answer)
-
-
-def _size(answer: Answer) -> int:
-    return len(answer) if isinstance(answer, bytes) else sum(map(len, answer))
-
-
-_ENVIRON_NAMES = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
-
-
-@lru_cache(maxsize=256)
-def _environ_name(name: bytes) -> str:
-    """The WSGI name of a header. One with an underscore could pass for another; it gets a name that nothing reads."""
-    text = name.decode("latin-1")
-    return "serving.ignored" if "_" in text else "HTTP_" + text.upper().replace("-", "_")
-
-
-@lru_cache(maxsize=1)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
-
-
-def _now() -> str:
-    return _date(int(time.time()))
 
 
 def _too_large(limits: Limits) -> Refused:
@@ -431,11 +421,6 @@ def _too_large(limits: Limits) -> Refused:
         f"The request body is larger than {limits.body_bytes} bytes; send fewer rows at once or raise "
         "SERVING_MAX_BODY_BYTES",
     )
-
-
-def _header(request: Request, wanted: bytes) -> bytes | None:
-    """The first value of a header; None where the request has none of that name."""
-    return next((value for name, value in request.headers if name == wanted), None)
 
 
 def _head_without_upgrade(request: Request) -> bytes:
@@ -448,14 +433,6 @@ def _malformed(error: Exception) -> Refused:
     return Refused(HTTPStatus.BAD_REQUEST, f"The request is not valid HTTP/1.1: {error}")
 
 
-def refusal(refused: Refused, request_id: str, keep_alive: bool = False) -> bytes:
-    """The answer to a request that is refused; the connection ends with it unless it is kept alive."""
-    body = json.dumps({"error": refused.message}).encode()
-    head = (
-        f"HTTP/1.1 {refused.status.value} {refused.status.phrase}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\nDate: {_now()}\r\n"
-    )
-    if refused.status is HTTPStatus.SERVICE_UNAVAILABLE:
-        head += f"Retry-After: {RETRY_SECONDS}\r\n"
-    head += f"Connection: {'keep-alive' if keep_alive else 'close'}\r\n\r\n"
-    return head.encode() + body
+_NO_MEMORY = Refused(
+    HTTPStatus.SERVICE_UNAVAILABLE, "The requests in hand take all the memory that there is for them; try again later"
+)

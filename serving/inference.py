@@ -195,6 +195,10 @@ class Inference:
             if self._sees(name)
         }
 
+    def image_inputs(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """How pictures become the input of each version of a model that takes any, as JSON; the caller sees it."""
+        return self._manager.image_inputs(name)
+
     @property
     def is_controlled(self) -> bool:
         """Whether models may be loaded and unloaded."""

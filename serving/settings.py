@@ -5,6 +5,7 @@ A name that begins with SERVING_ and is not in the table is an error: a misspelt
 """
 
 import difflib
+import ipaddress
 import math
 import os
 import re
@@ -92,6 +93,14 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _hosts(text: str) -> tuple[str, ...]:
+    """a comma-separated list of host names without ports such as models.example, or *"""
+    hosts = tuple(part.strip().strip("[]") for part in text.split(",") if part.strip())
+    if not all(re.fullmatch(r"\*|[\w.-]+|[0-9A-Fa-f:]+:[0-9A-Fa-f:.]*", part, re.ASCII) for part in hosts):
+        raise ValueError
+    return hosts
+
+
 def setting(default: Any, parse: Callable[[str], Any], help: str, name: str = "") -> Any:
     """A field of Settings: its default, how its text is read, what it means, and its name where that is not derived."""
     return field(default=default, metadata={"parse": parse, "help": help, "name": name})
@@ -138,6 +147,12 @@ class Settings:
     drain_seconds: float = setting(30.0, _seconds(0), "time that requests in flight get to finish at shutdown")
     max_body_bytes: int = setting(16 * MEBI, _whole(1), "largest request body, as it is sent")
     max_decompressed_bytes: int = setting(64 * MEBI, _whole(1), "largest request body, after decompression")
+    request_memory_bytes: int = setting(
+        0, _whole(0), "memory that the requests of a worker may take together; 0 is 32 times SERVING_MAX_BODY_BYTES"
+    )
+    max_connections: int = setting(
+        1000, _whole(1), "connections that a worker has at once; more wait until it has fewer"
+    )
     non_finite: Literal["literal", "null", "error"] = setting(
         "literal",
         _choice("literal", "null", "error"),
@@ -145,6 +160,11 @@ class Settings:
     )
     cors_origins: tuple[str, ...] = setting((), _origins, "web origins whose pages may call the server; * is all")
     console: bool = setting(True, _flag, "serve the console at / to browsers")
+    allowed_hosts: tuple[str, ...] = setting(
+        (),
+        _hosts,
+        "names that requests may be for beside localhost; * is any, as it is without this on a public address",
+    )
     upstream_status: bool = setting(
         False, _flag, "answer malformed paths and methods 400, as TensorFlow Serving does, instead of 404 and 405"
     )
@@ -190,6 +210,26 @@ class Settings:
         return cls(**values)
 
     @property
+    def listens_on_loopback(self) -> bool:
+        """Whether only programs of this machine can reach the server."""
+        return is_loopback(self.host)
+
+    @property
+    def bodies_bytes(self) -> int:
+        """What the bodies that a worker holds as they came, and the answers that it has yet to send, may take."""
+        return self.memory_for_requests // 4
+
+    @property
+    def reading_bytes(self) -> int:
+        """What those that a worker reads may take decompressed, as they are parsed, and as tensors."""
+        return self.memory_for_requests - self.bodies_bytes
+
+    @property
+    def memory_for_requests(self) -> int:
+        """What the requests of a worker may take together."""
+        return self.request_memory_bytes or 32 * self.max_body_bytes
+
+    @property
     def metrics_dir(self) -> Path | None:
         """Where the workers keep their metrics; None for a process alone."""
         return self.runtime_dir and self.runtime_dir / "metrics"
@@ -225,6 +265,14 @@ class Settings:
             (environ_name(f.name), _shown(getattr(self, f.name)), _shown(f.default), f.metadata["help"])
             for f in fields(self)
         ]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can only be reached from this machine."""
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def environ_name(field_name: str) -> str:

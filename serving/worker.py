@@ -7,6 +7,7 @@ may be is answered in the loop itself, in a fiber (serving/fibers.py); every oth
 import asyncio
 import contextlib
 import faulthandler
+import io
 import logging
 import math
 import mmap
@@ -23,31 +24,22 @@ import uvloop
 from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker
 
-from serving import capacity, generations
+from serving import capacity, generations, heap
+from serving.answers import Answer, Refused, refusal
 from serving.caller import TIMED_OUT, Caller
-from serving.connection import (
-    SENDS_MEMORY,
-    Answer,
-    Application,
-    Connection,
-    Environ,
-    Limits,
-    Refused,
-    Request,
-    call,
-    environ_of,
-    refusal,
-)
+from serving.connection import Connection, Limits, Request
 from serving.fibers import Fiber
 from serving.lanes import Lanes
+from serving.memory import Memory
 from serving.models.runs import Run, crash_file
 from serving.settings import Settings
 from serving.watchdog import Watchdog
+from serving.wsgi import SENDS_MEMORY, Application, Environ, call, environ_of
 
 log = logging.getLogger(__name__)
 
-IsQuick = Callable[[str, bytes, int], bool]
-"""Whether a request may be answered in the event loop: its method, target and size of body."""
+IsQuick = Callable[[str, bytes, int, bytes], bool]
+"""Whether a request may be answered in the event loop: its method, target, size of body, and Content-Type."""
 
 NoteRefusal = Callable[[str, str, str, int], str]
 """Records an answer given without the application (method, path, id sent, status); returns the id it shall carry."""
@@ -117,6 +109,7 @@ class LoopWorker(Worker):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until told to stop."""
         sys.setswitchinterval(SWITCH_SECONDS)
+        heap.give_back_regularly()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_Front(self, Settings.from_environ()).serve())
 
@@ -162,6 +155,7 @@ class _Front:
             "wsgi.run_once": False,
             SENDS_MEMORY: True,
         }
+        self.memory = Memory(settings.bodies_bytes)
         self.limits = Limits(
             body_bytes=settings.max_body_bytes,
             idle_seconds=worker.cfg.keepalive,
@@ -196,6 +190,9 @@ class _Front:
 
     # What the connections call.
 
+    def soon(self, call: Callable[[], None]) -> None:
+        self._loop.call_soon(call)
+
     def opened(self, connection: Connection) -> None:
         self._open.add(connection)
         self._count()
@@ -206,7 +203,9 @@ class _Front:
 
     def answer(self, request: Request, connection: Connection) -> None:
         """Have a request answered: in the loop where that holds up nobody, else in a thread, if not too many wait."""
-        if self._is_quick(request.method, request.target, request.body_bytes):
+        if not request.is_compressed and self._is_quick(
+            request.method, request.target, request.body_bytes, request.content_type
+        ):
             Fiber(
                 lambda: self._answer(request, connection), lambda answer: connection.send(*answer), self._loop
             ).go_on()
@@ -239,6 +238,7 @@ class _Front:
         for caller in [caller for caller in self._in_hand if caller.deadline < time_over]:
             request, connection = self._in_hand.pop(caller)
             caller.answered = True
+            request.body = io.BytesIO()  # whatever still waits to read it no longer will
             connection.send(*self._refuse(request, _OUT_OF_TIME, self._stays(request)))
         self._looks_for_late = bool(self._in_hand)
         if self._looks_for_late:
@@ -252,6 +252,8 @@ class _Front:
         return request.keep_alive and not self._draining
 
     def _answer_later(self, request: Request, connection: Connection) -> None:
+        if request.caller.answered:
+            return
         answer, keep_alive = self._answer(request, connection)
         with contextlib.suppress(RuntimeError):  # the loop has ended without waiting for this answer
             self._loop.call_soon_threadsafe(self._send, request, connection, answer, keep_alive)
@@ -265,7 +267,8 @@ class _Front:
             return self._refuse(request, _FAILED, keep_alive=False)
 
     def _refuse(self, request: Request, refused: Refused, keep_alive: bool) -> tuple[bytes, bool]:
-        return refusal(refused, self.note_refusal(request, refused.status), keep_alive), keep_alive
+        request_id = self.note_refusal(request, refused.status)
+        return refusal(refused, request_id, request.method == "HEAD", keep_alive), keep_alive
 
     # Accepting, the clock, the end.
 

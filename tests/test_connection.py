@@ -1,108 +1,16 @@
 """One connection: bytes in, bytes out, no network."""
 
-import asyncio
+import gc
 import json
 import time
+import weakref
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 import pytest
 
-from serving.connection import (
-    LINGER_BYTES,
-    LINGER_SECONDS,
-    MEBI,
-    Connection,
-    Limits,
-    Request,
-    call,
-    environ_of,
-)
-
-GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-POST = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
-
-
-class FakeTransport(asyncio.Transport):
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 4000)})
-        self.written = b""
-        self.closed = False
-        self.aborted = False
-        self.reading = True
-        self.half_closed = False
-        self.unsent = 0
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = self.aborted = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None:
-        self.half_closed = True
-
-    def get_write_buffer_size(self) -> int:
-        return self.unsent
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-
-class FakeFront:
-    """Answers each request with its method, target and body, at once or when told to."""
-
-    def __init__(self, at_once: bool = True, **limits: Any) -> None:
-        self.limits = Limits(**limits)
-        self.at_once = at_once
-        self.requests: list[Request] = []
-        self.waiting: list[tuple[Request, Connection]] = []
-        self.open = 0
-        self.refusals: list[tuple[str, bytes, int]] = []
-
-    def answer(self, request: Request, connection: Connection) -> None:
-        self.requests.append(request)
-        if self.at_once:
-            self.send(request, connection)
-        else:
-            self.waiting.append((request, connection))
-
-    def send(self, request: Request, connection: Connection) -> None:
-        connection.send(b"<%s %s>" % (request.target, request.body.getvalue()), request.keep_alive)
-
-    def send_waiting(self) -> None:
-        self.send(*self.waiting.pop(0))
-
-    def note_refusal(self, request: Request, status: HTTPStatus) -> str:
-        self.refusals.append((request.method, request.target, status.value))
-        return "the-id"
-
-    def opened(self, connection: Connection) -> None:
-        self.open += 1
-
-    def closed(self, connection: Connection) -> None:
-        self.open -= 1
-
-
-def connect(front: FakeFront) -> tuple[Connection, FakeTransport]:
-    connection, transport = Connection(front), FakeTransport()
-    connection.connection_made(transport)
-    return connection, transport
+from serving.connection import FRAMING_BYTES, LINGER_BYTES, LINGER_SECONDS, MEBI, UNCOUNTED_BYTES, Connection
+from tests.wire import GET, POST, FakeFront, FakeTransport, connect
 
 
 def answer_to(data: bytes, **limits: Any) -> FakeTransport:
@@ -216,6 +124,29 @@ class TestRequests:
         head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         assert answer_to(head + b"1\r\nx\r\n" * 5000 + b"0\r\n\r\n").written == b"</p %s>" % (b"x" * 5000)
 
+    def test_the_trailer_of_a_body_is_not_among_the_headers(self) -> None:
+        front = FakeFront()
+        connection, transport = connect(front)
+        head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.data_received(head + b"5\r\nhello\r\n0\r\nAuthorization: Bearer x\r\n\r\n")
+        assert transport.written == b"</p hello>"
+        assert [name for name, _ in front.requests[0].headers] == [b"host", b"transfer-encoding"]
+
+    def test_an_address_as_the_target_is_a_path_and_the_host(self) -> None:
+        front = FakeFront()
+        connect(front)[0].data_received(b"GET http://localhost:1/a?b HTTP/1.1\r\nHost: other\r\n\r\n")
+        assert front.requests[0].target == b"/a?b"
+        assert front.requests[0].headers == [(b"host", b"localhost:1")]
+
+    def test_little_of_what_a_client_sends_ahead_becomes_requests_before_its_turn(self) -> None:
+        front = FakeFront(at_once=False)
+        connection, transport = connect(front)
+        connection.data_received(GET * 8000)
+        assert len(front.requests) == 1
+        for _ in range(8000):
+            front.send_waiting()
+        assert transport.written == b"</healthz >" * 8000
+
     def test_connections_are_counted(self) -> None:
         front = FakeFront()
         connection, _ = connect(front)
@@ -255,12 +186,12 @@ class TestRefusals:
 
     @pytest.mark.parametrize(("count", "status"), [(2, None), (3, None), (4, 431)])
     def test_the_number_of_headers_has_a_limit(self, count: int, status: int | None) -> None:
-        transport = answer_to(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * count + b"\r\n", headers=3)
+        transport = answer_to(b"GET / HTTP/1.0\r\n" + b"a: b\r\n" * count + b"\r\n", headers=3)
         assert transport.written == b"</ >" if status is None else status_of(transport) == status
 
     @pytest.mark.parametrize(("size", "status"), [(9, None), (10, None), (11, 431)])
     def test_a_header_has_a_limit(self, size: int, status: int | None) -> None:
-        transport = answer_to(b"GET / HTTP/1.1\r\na: " + b"b" * (size - 1) + b"\r\n\r\n", header_bytes=10)
+        transport = answer_to(b"GET / HTTP/1.0\r\na: " + b"b" * (size - 1) + b"\r\n\r\n", header_bytes=10)
         assert transport.written == b"</ >" if status is None else status_of(transport) == status
 
     def test_a_head_without_an_end_has_a_limit(self) -> None:
@@ -276,6 +207,28 @@ class TestRefusals:
         head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         transport = answer_to(head + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", body_bytes=limit)
         assert transport.written == b"</p hello>" if status is None else status_of(transport) == status
+
+    def test_a_body_of_chunks_that_are_mostly_framing_is_refused(self) -> None:
+        head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;"
+        connection, transport = connect(FakeFront())
+        connection.data_received(head)
+        for _ in range(FRAMING_BYTES // 1000):
+            connection.data_received(b"x" * 1000)
+        assert transport.written == b""
+        connection.data_received(b"x" * 1000)
+        assert status_of(transport) == 400
+
+    def test_an_answer_to_head_has_no_body_when_it_is_a_refusal(self) -> None:
+        transport = answer_to(b"HEAD /" + b"a" * 20 + b" HTTP/1.1\r\nHost: x\r\n\r\n", target_bytes=10)
+        assert transport.written.startswith(b"HTTP/1.1 414 ")
+        assert transport.written.endswith(b"\r\n\r\n")
+
+    def test_the_beginning_of_another_request_behind_one_is_refused_when_it_stays_that(self) -> None:
+        connection, transport = connect(FakeFront())
+        connection.data_received(GET + b"GET /he")
+        assert not connection.is_idle
+        connection.expire()
+        assert b"HTTP/1.1 408 " in transport.written
 
     def test_tunnels_are_refused(self) -> None:
         assert status_of(answer_to(b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\nother")) == 405
@@ -324,6 +277,91 @@ class TestRefusals:
         connection.eof_received()
         assert status_of(transport) == 400
         assert front.requests == []
+
+
+class TestMemory:
+    SIZE = 300_000
+    HEAD = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % SIZE
+    CHUNKED = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % SIZE
+
+    def test_a_body_takes_memory_until_it_is_answered(self) -> None:
+        front = FakeFront(at_once=False, memory=MEBI)
+        connection, _ = connect(front)
+        connection.data_received(self.HEAD)
+        assert front.memory.free == MEBI
+        connection.data_received(bytes(self.SIZE))
+        assert front.memory.free <= MEBI - self.SIZE + UNCOUNTED_BYTES
+        front.send_waiting()
+        assert front.memory.free == MEBI
+
+    @pytest.mark.parametrize("head", [HEAD, CHUNKED])
+    def test_a_large_body_is_refused_when_no_memory_is_left_and_may_be_sent_again(self, head: bytes) -> None:
+        front = FakeFront(memory=MEBI)
+        connection, transport = connect(front)
+        front.memory.count(MEBI)
+        connection.data_received(head)
+        connection.data_received(bytes(self.SIZE))
+        assert status_of(transport) == 503
+        assert b"\r\nRetry-After: 1\r\n" in transport.written
+        front.memory.give_back(MEBI)
+        assert front.memory.free == MEBI
+
+    def test_a_small_body_is_taken_when_no_memory_is_left(self) -> None:
+        front = FakeFront(memory=1)
+        front.memory.count(1)
+        connection, transport = connect(front)
+        connection.data_received(self.HEAD.replace(b"300000", b"65536") + bytes(65536))
+        assert transport.written.startswith(b"</p \x00")
+
+    @pytest.mark.parametrize("head", [HEAD, CHUNKED])
+    def test_a_client_that_leaves_in_the_midst_gives_it_back(self, head: bytes) -> None:
+        front = FakeFront(memory=MEBI)
+        connection, _ = connect(front)
+        connection.data_received(head)
+        connection.data_received(bytes(self.SIZE - 1))
+        assert front.memory.free < MEBI
+        connection.connection_lost(None)
+        assert front.memory.free == MEBI
+
+    def test_a_client_that_leaves_before_its_answer_gives_it_back_when_that_is_made(self) -> None:
+        front = FakeFront(at_once=False, memory=MEBI)
+        connection, transport = connect(front)
+        connection.data_received(self.HEAD + bytes(self.SIZE))
+        transport.close()
+        connection.connection_lost(None)
+        assert front.memory.free < MEBI
+        front.send_waiting()
+        assert front.memory.free == MEBI
+
+    def test_an_answer_that_is_not_read_takes_memory_until_it_is(self) -> None:
+        front = FakeFront(at_once=False, memory=MEBI)
+        connection, _ = connect(front)
+        connection.data_received(GET)
+        connection.pause_writing()  # as the transport does while it is given more than it can send
+        connection.send(bytes(self.SIZE), keep_alive=True)
+        assert front.memory.free == MEBI - self.SIZE
+        connection.resume_writing()
+        assert front.memory.free == MEBI
+
+    def test_a_client_that_does_not_read_gets_no_more_answers(self) -> None:
+        connection, transport = connect(FakeFront())
+        connection.pause_writing()
+        connection.data_received(GET + GET)
+        assert transport.written == b""
+        connection.data_received(GET)
+        assert not transport.reading
+        connection.resume_writing()
+        assert transport.written == b"</healthz >" * 3
+        assert transport.reading
+
+    def test_much_that_is_sent_ahead_is_refused_when_no_memory_is_left(self) -> None:
+        front = FakeFront(at_once=False, memory=1)
+        connection, transport = connect(front)
+        connection.data_received(GET)
+        connection.data_received(GET * 8000)
+        front.send_waiting()
+        assert transport.written.startswith(b"</healthz >HTTP/1.1 503 ")
+        assert front.memory.free == 1
 
 
 class TestCallers:
@@ -392,10 +430,12 @@ class TestDeadlines:
         assert transport.aborted
 
     def test_the_last_answer_gets_its_time_and_no_more(self) -> None:
-        connection, transport = connect(FakeFront(body_seconds=20.0))
+        front = FakeFront(at_once=False, body_seconds=20.0)
+        connection, transport = connect(front)
         transport.unsent = 5 * MEBI
-        connection.pause_writing()
         connection.data_received(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.pause_writing()
+        front.send_waiting()
         assert transport.closed
         assert 24 < connection.deadline - time.monotonic() <= 25
         connection.resume_writing()
@@ -418,81 +458,26 @@ class TestDeadlines:
         assert connection.deadline == deadline
 
 
-class TestWsgi:
-    def environ(self, data: bytes) -> dict[str, Any]:
-        front = FakeFront()
-        connection, _ = connect(front)
-        connection.data_received(data)
-        return environ_of(front.requests[0], connection, {"wsgi.url_scheme": "http"})
-
-    def test_the_environ_says_what_was_sent(self) -> None:
-        environ = self.environ(
-            b"POST /a%20b/%C3%A9?q=1%2B HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n"
-            b"X-Two: 1\r\nX-Two: 2\r\n\r\nhello"
-        )
-        assert environ["REQUEST_METHOD"] == "POST"
-        assert environ["PATH_INFO"] == "/a b/é".encode().decode("latin-1")
-        assert environ["QUERY_STRING"] == "q=1%2B"
-        assert environ["RAW_URI"] == "/a%20b/%C3%A9?q=1%2B"
-        assert environ["CONTENT_TYPE"] == "text/plain"
-        assert environ["CONTENT_LENGTH"] == "5"
-        assert environ["HTTP_X_TWO"] == "1,2"
-        assert environ["REMOTE_ADDR"] == "127.0.0.1"
-        assert environ["wsgi.input"].read() == b"hello"
-
-    def test_what_is_between_the_client_and_the_server_only_is_not_handed_on(self) -> None:
-        environ = self.environ(
-            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nKeep: 1\r\n\r\n"
-        )
-        assert {key for key in environ if key.startswith("HTTP_")} == {"HTTP_HOST", "HTTP_KEEP"}
-
-    def test_a_header_with_an_underscore_cannot_pass_for_another(self) -> None:
-        assert "HTTP_X_REQUEST_ID" not in self.environ(b"GET / HTTP/1.1\r\nHost: x\r\nX_Request_Id: forged\r\n\r\n")
-
-    def test_an_answer_has_a_length_a_date_and_a_word_on_the_connection(self) -> None:
-        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-            start_response("200 OK", [("X-One", "1")])
-            return [b"he", b"llo"]
-
-        head, _, body = call(application, {"REQUEST_METHOD": "GET"}, keep_alive=True).partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 OK\r\nX-One: 1\r\nContent-Length: 5\r\nDate: ")
-        assert head.endswith(b"Connection: keep-alive")
-        assert body == b"hello"
-
-    def test_an_answer_to_head_has_no_body(self) -> None:
-        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-            start_response("200 OK", [("Content-Length", "5")])
-            return [b"hello"]
-
-        answer = call(application, {"REQUEST_METHOD": "HEAD"}, keep_alive=False)
-        assert b"Content-Length: 5\r\n" in answer
-        assert answer.endswith(b"Connection: close\r\n\r\n")
-
-    def test_a_large_answer_is_not_put_together(self) -> None:
-        memory = memoryview(bytearray(100_000))
-
-        def application(environ: dict[str, Any], start_response: Any) -> Any:
-            start_response("200 OK", [])
-            return [b"x", memory]
-
-        answer = call(application, {"REQUEST_METHOD": "POST"}, keep_alive=True)
-        assert not isinstance(answer, bytes)
-        assert answer[2] is memory
-        connection, transport = connect(FakeFront())
-        connection.send(answer, keep_alive=True)
-        head, _, body = transport.written.partition(b"\r\n\r\n")
-        assert b"Content-Length: 100001" in head
-        assert body == b"x" + bytes(100_000)
+def test_what_a_lost_connection_held_is_free_at_once() -> None:
+    connection, _ = connect(FakeFront())
+    connection.data_received(b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\nhalf")
+    left = weakref.ref(connection)
+    gc.disable()
+    try:
+        connection.connection_lost(None)
+        del connection
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_between_the_pieces_of_a_large_body_other_connections_are_looked_at() -> None:
-    async def reading_while_a_body_comes() -> list[bool]:
-        connection, transport = connect(FakeFront())
-        connection.data_received(b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
-        seen = [transport.reading]
-        connection.data_received(bytes(200_000))
-        seen.append(transport.reading)
-        await asyncio.sleep(0)
-        return [*seen, transport.reading]
-
-    assert asyncio.run(reading_while_a_body_comes()) == [True, False, True]
+    front = FakeFront()
+    connection, transport = connect(front)
+    connection.data_received(b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
+    assert transport.reading
+    connection.data_received(bytes(200_000))
+    assert not transport.reading
+    for call in front.due:
+        call()
+    assert transport.reading

@@ -71,7 +71,8 @@ async def call(port: int, tally: Tally, chance: random.Random) -> None:
         number = tally.inputs.pop()
         body = b'{"instances":[%d]}' % number
         writer.write(
-            b"POST /v1/models/half:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            b"POST /v1/models/half:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(body), body)
         )
         if chance.random() < HANG_UP_SHARE:
             await asyncio.sleep(chance.choice((0, 0.0005, 0.002)))

@@ -63,7 +63,7 @@ class TestServing:
     def test_chunked_bodies_are_read(self, server: Server) -> None:
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(
-                b"POST /v1/models/times:predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                b"POST /v1/models/times:predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
                 b"Transfer-Encoding: chunked\r\n\r\na\r\n"
                 b'{"instance\r\n10\r\ns": [2.0, 3.0] }\r\n0\r\n\r\n'
             )
@@ -75,7 +75,8 @@ class TestServing:
     def test_malformed_chunks_are_the_clients_mistake(self, server: Server, chunk: bytes) -> None:
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(
-                b"POST /v1/models/times:predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk
+                b"POST /v1/models/times:predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+                + chunk
             )
             assert connection.recv(65536).startswith(b"HTTP/1.1 400")
 

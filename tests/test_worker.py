@@ -75,7 +75,7 @@ app.extensions = {
     "lane": lambda target: "",
     "leave": noted.append,
     "runs": types.SimpleNamespace(now=list),
-    "is_quick": lambda method, target, size: not target.startswith(b"/slow"),
+    "is_quick": lambda method, target, size, content_type: not target.startswith(b"/slow"),
     "note_refusal": note_refusal,
 }
 """

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from serving import capacity, metrics
+from serving.inputs.image_spec import ImageInput, read_image_input
 from serving.models.about import describe
 from serving.models.batching import Batcher
 from serving.models.golden import check_golden
@@ -17,7 +18,7 @@ from serving.models.parameters import BatchingParameters, parameters_of_model, r
 from serving.models.provenance import Inspector
 from serving.models.runs import Noted, Runs, VersionPath
 from serving.models.runtime import choose_device, list_gpus, session_config
-from serving.models.servable import Servable, clean_message, error_code
+from serving.models.servable import DEFAULT_SIGNATURE, Servable, clean_message, error_code
 from serving.models.statistics import Counted, Statistics
 from serving.models.trial import are_quick, try_signatures
 from serving.models.warmup import first_requests, warm_up
@@ -66,15 +67,24 @@ class Loader:
             asked = parameters_of_model(path, self._parameters)
             servable = Servable(path, self._config, self._timeout_seconds)
         with _load_errors(), _closed_on_failure(servable):
+            image_input = _image_input(servable, path)
             _warm_up(servable, path)
             if self._check_golden:
                 check_golden(servable, path)
             inspected.confirm()
-        batcher = self._batcher(name, version, path, servable, asked)
+        batcher = self._batcher(name, version, path, servable, asked, image_input)
         metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
         return batcher
 
-    def _batcher(self, name: str, version: int, path: Path, servable: Servable, asked: BatchingParameters) -> Batcher:
+    def _batcher(
+        self,
+        name: str,
+        version: int,
+        path: Path,
+        servable: Servable,
+        asked: BatchingParameters,
+        image_input: ImageInput | None,
+    ) -> Batcher:
         """Try the signatures, and decide by that how each is run."""
         profiles = try_signatures(servable, sizes_asked(asked))
         plans = {signature: plan(profile, asked, self._target_seconds) for signature, profile in profiles.items()}
@@ -87,8 +97,13 @@ class Loader:
         counted = Counted(servable, self._statistics.of(name, version))
         noted = Noted(counted, self._runs, VersionPath(name, version, str(path)))
         on_slow = partial(servable.run_in_callers_thread, ())
-        about = describe(path, first_requests(path))
+        about = describe(path, first_requests(path), image_input)
         return Batcher(noted, plans, name, is_quick, on_slow, about=about, runs_at_once=self._threads)
+
+
+def _image_input(servable: Servable, path: Path) -> ImageInput | None:
+    inputs = {name: signature.inputs for name, signature in servable.signatures.items()}
+    return read_image_input(path, inputs, DEFAULT_SIGNATURE)
 
 
 def _warm_up(servable: Servable, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from serving.errors import InvalidArgument, NotFound, Unavailable
 from serving.models.decisions import LoadVersion, Snapshot, backoff_seconds, next_action, next_retry
-from serving.models.lifecycle import Handle, Instance, Load, LoadError, Model, State, Statuses, Version
+from serving.models.lifecycle import Handle, Instance, Load, LoadedModel, LoadError, Model, State, Statuses, Version
 from serving.models.source import Source, VersionOnDisk
 
 log = logging.getLogger(__name__)
@@ -133,10 +133,21 @@ class ModelManager:
 
     def batching(self, name: str) -> dict[str, Mapping[str, Any]]:
         """How the requests to each available version of a model are batched, by the version's number as text."""
+        return {version: servable.batching for version, servable in self._loaded(name).items()}
+
+    def image_inputs(self, name: str) -> dict[str, Mapping[str, Any]]:
+        """How pictures become the input of those available versions of a model that take any, as JSON."""
+        return {
+            version: its.about.image_input.document
+            for version, its in self._loaded(name).items()
+            if its.about.image_input
+        }
+
+    def _loaded(self, name: str) -> dict[str, LoadedModel]:
+        """The available versions of a model, by their numbers as text."""
         with self._lock:
             versions = sorted(self._models.get(name, Model()).versions.items())
-            loaded = {version: its.instance.servable for version, its in versions if its.instance is not None}
-        return {str(version): servable.batching for version, servable in loaded.items()}
+            return {str(version): its.instance.servable for version, its in versions if its.instance is not None}
 
     def statuses(self) -> Statuses:
         """The versions of every listed model, newest first, with the last few that ended."""

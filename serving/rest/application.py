@@ -11,9 +11,10 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Request
+from werkzeug.exceptions import NotFound
 from werkzeug.routing import Rule
 
-from serving.connection import SENDS_MEMORY
+from serving.wsgi import SENDS_MEMORY
 
 MAX_ROUTES = 1024
 """How many paths are remembered together with the view that answers them."""
@@ -110,6 +111,8 @@ class Application(Flask):
             teardown(exc)
 
     def _find_route(self, method: str, path: str) -> Route:
+        if path.startswith("//"):  # which werkzeug takes for one
+            raise NotFound
         text = path.encode("latin-1").decode(errors="replace")  # WSGI's way to hand on bytes
         rule, arguments = self.url_map.bind("", path_info=text, default_method=method).match(return_rule=True)
         return rule, arguments

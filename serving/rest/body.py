@@ -5,6 +5,7 @@ import zlib
 from typing import IO, Any
 
 from serving.errors import InvalidArgument, PayloadTooLarge, UnsupportedMediaType
+from serving.request_body import LARGE_BYTES
 
 CHUNK_BYTES = 4096
 """How much of a compressed body is read at a time; what follows the end of a member is copied, so it must be little."""
@@ -14,9 +15,10 @@ _GZIP = 16 + zlib.MAX_WBITS
 _WINDOW_BITS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 
 
-def read_body(environ: dict[str, Any], max_bytes: int, max_decompressed_bytes: int) -> bytes:
-    """The same as `read_buffer`, as bytes of its own."""
-    return bytes(read_buffer(environ, max_bytes, max_decompressed_bytes))
+def read_body(environ: dict[str, Any], max_bytes: int, max_decompressed_bytes: int) -> bytes | memoryview:
+    """The same as `read_buffer`, as bytes where those cost little."""
+    body = read_buffer(environ, max_bytes, max_decompressed_bytes)
+    return bytes(body) if len(body) < LARGE_BYTES else body
 
 
 def read_buffer(environ: dict[str, Any], max_bytes: int, max_decompressed_bytes: int) -> memoryview:

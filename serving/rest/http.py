@@ -29,6 +29,7 @@ from serving.errors import (
 )
 from serving.logs import Access, AccessLog
 from serving.rest.application import Answer, Application, Environ, json_answer
+from serving.rest.browsers import Browsers
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -119,6 +120,7 @@ class Guard(Protocol):
 
 def attach(app: Application, settings: Settings, request_logs: Sequence[AccessLog], guard: Guard | None) -> None:
     """Give the app what every request gets; without a guard every request may go on."""
+    browsers = Browsers(settings)
 
     @app.before_request
     def note_start() -> Answer | None:
@@ -126,6 +128,7 @@ def attach(app: Application, settings: Settings, request_logs: Sequence[AccessLo
         request_id = _request_id(environ.get("HTTP_X_REQUEST_ID", ""))
         caller = environ.get(CALLER) or _caller(settings.request_timeout_seconds)
         environ[_TRACE] = notes = Trace(time.perf_counter(), request_id, caller, raw_path(environ))
+        browsers.check(environ, notes.path)
         if guard is not None:
             guard.admit(notes)
         return _preflight() if environ["REQUEST_METHOD"] == "OPTIONS" else None
@@ -141,6 +144,9 @@ def attach(app: Application, settings: Settings, request_logs: Sequence[AccessLo
         environ = request.environ
         notes: Trace = environ[_TRACE]
         answer.headers["X-Request-Id"] = notes.request_id
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        if environ["REQUEST_METHOD"] != "POST":  # whose answers nobody keeps
+            answer.headers.setdefault("Cache-Control", "no-store")
         if settings.cors_origins:
             _allow_origin(answer, settings.cors_origins, _SENT if guard is None else _SENT_WITH_KEYS)
         if accepted := environ.get("HTTP_ACCEPT_ENCODING"):
@@ -185,8 +191,10 @@ def _request_id(sent: str) -> str:
 
 
 def _preflight() -> Answer:
-    """Upstream's answer to OPTIONS: 200 for a browser's preflight, else 400, both empty."""
-    return json_answer(b"", 200 if _ORIGIN.match(request.headers.get("Origin", "")) else 400)
+    """Upstream's answer to OPTIONS: 200 and nothing for a browser's preflight, else 400."""
+    if not _ORIGIN.match(request.headers.get("Origin", "")):
+        raise InvalidArgument(malformed())
+    return json_answer(b"")
 
 
 def _as_serving_error(error: Exception) -> ServingError:

@@ -19,7 +19,7 @@ class PredictRequest(NamedTuple):
     inputs: Mapping[str, Array]
 
 
-def read_predict(signatures: Mapping[str, Signature], body: bytes) -> PredictRequest:
+def read_predict(signatures: Mapping[str, Signature], body: bytes | memoryview) -> PredictRequest:
     """Read a predict request to a model with these signatures; InvalidArgument says what is wrong with it."""
     document = _read_fast(signatures, body) or parse(body)
     asked_for = schemas.signature_name(document)
@@ -32,12 +32,12 @@ def read_predict(signatures: Mapping[str, Signature], body: bytes) -> PredictReq
     return PredictRequest(signature, "instances" in loaded, next(iter(loaded.values())))
 
 
-def check_envelope(body: bytes) -> None:
+def check_envelope(body: bytes | memoryview) -> None:
     """Raise what is wrong with a request whichever model it is for."""
     schemas.signature_name(parse(body))
 
 
-def _read_fast(signatures: Mapping[str, Signature], body: bytes) -> dict[str, Any] | None:
+def _read_fast(signatures: Mapping[str, Signature], body: bytes | memoryview) -> dict[str, Any] | None:
     """The document of a usual body, in which tensors stand already; None for any other."""
     found = outline(body)
     if found is None:

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from serving.inference import Inference
+from serving.rest.forms.readers import takes_long
 
 MAX_BODY_BYTES = 256 * 1024
 """A larger body takes too long to parse while others wait."""
@@ -29,14 +31,21 @@ def lanes(models: Inference) -> Callable[[bytes], str]:
     return lane
 
 
-def quick_requests(models: Inference) -> Callable[[str, bytes, int], bool]:
-    """A test of a request by its method, its target and the size of its body."""
+class IsQuick(Protocol):
+    """A test of a request by its method, its target, the size of its body, and its Content-Type."""
 
-    def is_quick(method: str, target: bytes, body_bytes: int) -> bool:
+    def __call__(self, method: str, target: bytes, body_bytes: int, content_type: bytes = b"") -> bool: ...
+
+
+def quick_requests(models: Inference) -> IsQuick:
+    """The test for these models."""
+
+    def is_quick(method: str, target: bytes, body_bytes: int, content_type: bytes = b"") -> bool:
         model = _model(target)
         if model is None:
             return target.partition(b"?")[0] in _ALWAYS
-        return body_bytes <= MAX_BODY_BYTES and models.answers_in_loop(model, body_bytes)
+        is_short = body_bytes <= MAX_BODY_BYTES and not takes_long(content_type)
+        return is_short and models.answers_in_loop(model, body_bytes)
 
     return is_quick
 

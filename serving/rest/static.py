@@ -69,7 +69,6 @@ class StaticFiles:
             "ETag": f'"{tag}"',
             "Vary": "Accept-Encoding",
             "Content-Security-Policy": self._policy,
-            "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
             **({"Content-Encoding": "gzip"} if zipped else {}),
         }

@@ -1,8 +1,9 @@
 """JSON text to Python values, as TensorFlow Serving's parser reads it.
 
 `NaN`, `Infinity` and `-Infinity` are numbers; an integer that needs more than 64 bits is a double; a number beyond the
-range of a double, text after the document, an unpaired surrogate and bytes that are not UTF-8 are errors. Of a repeated
-key the last counts. The error texts are those of upstream (rapidjson), with the offset in bytes.
+range of a double, text after the document, an unpaired surrogate and bytes that are not UTF-8 are errors, and so is
+what is nested deeper than MAX_DEPTH. Of a repeated key the last counts. The error texts are those of upstream
+(rapidjson), with the offset in bytes.
 """
 
 import json
@@ -13,7 +14,11 @@ import orjson
 
 from serving.errors import InvalidArgument
 
+MAX_DEPTH = 100
+"""How deep a document may be nested: as deep as a tensor of the highest rank, 64, and what surrounds it."""
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_TOO_DEEP = f"JSON Parse error: Nested deeper than {MAX_DEPTH} levels."
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _UPSTREAM_TEXTS = {
     "Expecting property name enclosed in double quotes": "Missing a name for object member.",
@@ -29,12 +34,34 @@ _UPSTREAM_TEXTS = {
 }
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes | memoryview) -> Any:
     """The value of a JSON document; InvalidArgument says what is wrong with it and where."""
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _parse_slowly(body.removeprefix(_BYTE_ORDER_MARK))
+        value = _parse_slowly(bytes(body).removeprefix(_BYTE_ORDER_MARK))
+    if len(body) > 2 * MAX_DEPTH and _may_be_deep(bytes(body)):
+        _check_depth(value)
+    return value
+
+
+def _may_be_deep(body: bytes) -> bool:
+    return body.count(b"[") + body.count(b"{") > MAX_DEPTH
+
+
+def _check_depth(value: Any) -> None:
+    """Go down level by level, not container by container: that takes no stack."""
+    level: list[Any] = [[value]]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is list or type(inner) is dict
+        ]
+        if not level:
+            return
+    raise InvalidArgument(_TOO_DEEP)
 
 
 def _parse_slowly(body: bytes) -> Any:
@@ -50,7 +77,7 @@ def _parse_slowly(body: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise _parse_error(_upstream_text(error), len(text[: error.pos].encode())) from None
     except RecursionError:
-        raise InvalidArgument("JSON Parse error: Nested too deep.") from None
+        raise InvalidArgument(_TOO_DEEP) from None
     return _without_lone_surrogates(value, text)
 
 
@@ -75,8 +102,8 @@ def _without_lone_surrogates(value: Any, text: str) -> Any:
             orjson.dumps(value)
         except orjson.JSONEncodeError as error:
             lone = "surrogate" in str(error)
-            what = "The surrogate pair in string is invalid." if lone else "Nested too deep."
-            raise InvalidArgument(f"JSON Parse error: {what}") from None
+            what = "JSON Parse error: The surrogate pair in string is invalid." if lone else _TOO_DEEP
+            raise InvalidArgument(what) from None
     return value
 
 

@@ -21,6 +21,8 @@ FROM_BYTES = 2048
 """Smaller tensors are read as fast in other ways."""
 PIECE_BYTES = 64 * 1024
 """How much is read at a time: the parser has the interpreter to itself for a quarter of a millisecond."""
+NEAR_BYTES = 1024
+"""How far from the end of a piece there must be a comma."""
 
 _NUMBER_CHARACTERS = b"0123456789+-.eE \t\r\n"
 _BUFFERS: dict[str, tuple[Literal["d", "i", "u"], type[Any]]] = {
@@ -56,29 +58,32 @@ def skim(text: memoryview, dtype: DType) -> Array | None:
         return None
     finally:
         _idle.append(parser)
-    shape = _shape(b",".join(forms))
-    return None if shape is None or math.prod(shape) != flat.size else flat.reshape(shape)
+    shape = _shape(b",".join(forms), flat.size)
+    return None if shape is None else flat.reshape(shape)
 
 
 def _pieces(text: memoryview) -> Iterator[memoryview]:
     """The text, cut at commas; ValueError where there is none for long."""
     start, stop = 0, PIECE_BYTES
     while stop < len(text):
-        stop = start + bytes(text[start:stop]).rindex(b",")
+        near = max(start, stop - NEAR_BYTES)
+        stop = near + bytes(text[near:stop]).rindex(b",")
         yield text[start:stop]
         start, stop = stop + 1, stop + 1 + PIECE_BYTES
     yield text[start:]
 
 
-def _shape(form: bytes) -> tuple[int, ...] | None:
-    """The shape of nested lists, of which all but the numbers is given; None when they are ragged."""
+def _shape(form: bytes, size: int) -> tuple[int, ...] | None:
+    """The shape of nested lists of `size` numbers, of which all but the numbers is given; None for ragged ones."""
     rank = len(form) - len(form.lstrip(b"["))
-    if not 1 <= rank <= MAX_RANK:
+    if not size or not 1 <= rank <= MAX_RANK:
         return None
     shape = [form.find(b"]") - rank + 1]
-    for depth in range(1, rank):  # the first list of each depth ends with as many brackets, and holds so many lists
+    for depth in range(1, rank - 1):  # the first list of each depth ends with as many brackets, and holds so many lists
         shape.insert(0, form.count(b"]" * depth, 0, form.find(b"]" * (depth + 1)) + depth))
-    return tuple(shape) if form == _form(shape) else None
+    if rank > 1:
+        shape.insert(0, size // (math.prod(shape) or 1))
+    return tuple(shape) if math.prod(shape) == size and form == _form(shape) else None
 
 
 def _numbers(parser: simdjson.Parser, text: bytearray, dtype: DType) -> Array:

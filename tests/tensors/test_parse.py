@@ -159,23 +159,28 @@ def nested(levels: int, core: bytes) -> bytes:
     return b"[" * levels + core + b"]" * levels
 
 
-@pytest.mark.parametrize("core", [b"1", b"NaN", b'NaN, "\\u0041"', b'{"a": 1}'])
-def test_reads_100_levels(core: bytes) -> None:
-    value = parse(nested(100, core))
-    for _ in range(99):
+@pytest.mark.parametrize("levels", [99, 100])
+@pytest.mark.parametrize("core", [b"1", b"NaN", b'NaN, "\\u0041"', b""])
+def test_reads_100_levels(core: bytes, levels: int) -> None:
+    value = parse(nested(levels, core))
+    for _ in range(levels - 1):
         (value,) = value
     assert exact(value) == exact(parse(b"[" + core + b"]"))
 
 
-@pytest.mark.parametrize("core", [b"1", b"NaN", b""])
-@pytest.mark.parametrize("levels", [2_000, 500_000])
-def test_refuses_levels_without_end(levels: int, core: bytes) -> None:
-    assert refusal(nested(levels, core)) == "JSON Parse error: Nested too deep."
-    assert refusal(b'{"a":' * levels + b"NaN" + b"}" * levels) == "JSON Parse error: Nested too deep."
+@pytest.mark.parametrize("core", [b"1", b"NaN", b"", b'NaN, "\\u0041"', b'"[[]]", "\\""'])
+@pytest.mark.parametrize("levels", [101, 500, 2_000, 500_000])
+def test_refuses_more_levels(levels: int, core: bytes) -> None:
+    too_deep = "JSON Parse error: Nested deeper than 100 levels."
+    assert refusal(nested(levels, core)) == too_deep
+    assert refusal(b"[1, " * levels + b"2" + b"]" * levels) == too_deep
+    assert refusal(b'{"a":' * levels + b"NaN" + b"}" * levels) == too_deep
+    assert refusal(b'{"a": [' * levels + b"]}" * levels) == too_deep
 
 
-def test_does_not_blame_a_good_escape_for_deep_nesting() -> None:
-    assert refusal(nested(500, b'NaN, "\\u0041"')) == "JSON Parse error: Nested too deep."
+def test_brackets_beside_each_other_and_in_strings_are_no_levels() -> None:
+    assert parse(b"[" + b"[[]], " * 500 + b"{}]") == [[[]]] * 500 + [{}]
+    assert parse(b'["' + b"[{" * 500 + b'"]') == ["[{" * 500]
 
 
 def test_reads_a_string_of_5_megabytes() -> None:
