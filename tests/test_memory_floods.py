@@ -19,7 +19,7 @@ BODY_BYTES = 2 * MEBI
 ROOM = 40 * BODY_BYTES
 SLACK = 32 * MEBI
 """What is not counted: small bodies, and memory that goes back to the system only later."""
-SECONDS = 10
+SECONDS = 6
 CLIENTS = 24
 
 
