@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
+MEBI = 1024 * 1024
 
 
 class Answer(NamedTuple):
@@ -114,6 +115,12 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> An
     return value
 
 
+def memory(pid: int, name: str) -> int:
+    """A line of /proc/PID/status in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
 def environment(**settings: Any) -> dict[str, str]:
     """This environment without settings of the server, and with these."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SERVING_", "PROMETHEUS_"))}
@@ -168,6 +175,10 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+    def stopped(self, seconds: float) -> bool:
+        """Let the clients go on for so long."""
+        return self._stop.wait(seconds)
 
     def _run(self, number: int) -> None:
         client = self._server.client()
