@@ -8,6 +8,7 @@ What happens for each request is only noted, and counted ten times a second: cou
 """
 
 import logging
+import os
 import threading
 from bisect import bisect_left
 from collections import Counter as Counts
@@ -52,7 +53,18 @@ def count_as(worker: int, directory: Path) -> None:
     for file in _files(directory, worker):
         if not _is_readable(file):  # the one before was killed while it made the file
             file.unlink()
+    for kind in ("counter", "histogram", "gauge_livesum"):
+        _reserve(directory / f"{kind}_{worker}.db")
     _worker = str(worker)
+
+
+def _reserve(file: Path) -> None:
+    """Give a file its place on the disk now: to count in memory that has none, once the disk is full, is fatal."""
+    try:
+        with file.open("ab") as opened:
+            os.posix_fallocate(opened.fileno(), 0, FILE_BYTES)
+    except OSError as error:
+        log.error("there may be no room for metrics, and the worker end when it counts: %s", error)
 
 
 def forget_worker(worker: int, directory: Path) -> None:
@@ -65,6 +77,9 @@ def forget_worker(worker: int, directory: Path) -> None:
 def _files(directory: Path, worker: int) -> list[Path]:
     return list(directory.glob(f"*_{worker}.db"))
 
+
+FILE_BYTES = 2**20
+"""What prometheus_client makes its files of at first: room for some thousands of metrics."""
 
 COUNT_SECONDS = 0.1
 """How often what was noted is counted."""

@@ -217,7 +217,7 @@ class _Front:
             self._stopping.set()
 
     def note_refusal(self, request: Request, status: HTTPStatus) -> str:
-        path = request.target[: self.limits.target_bytes].partition(b"?")[0].decode("latin-1")
+        path = request.target[: self.limits.line_bytes].partition(b"?")[0].decode("latin-1")
         sent_id = next((value for name, value in request.headers if name == b"x-request-id"), b"")
         return self._note_refusal(request.method, path, sent_id.decode("latin-1"), status.value)
 

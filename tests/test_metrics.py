@@ -64,3 +64,10 @@ def test_a_worker_that_takes_the_place_of_another_counts_on_in_its_files(directo
 def test_a_file_that_was_left_broken_does_not_stop_the_next_worker(directory: Path, left: bytes) -> None:
     (directory / "counter_0.db").write_bytes(left)
     assert value(run(directory, 0, 2, "show"), "serving_requests_total{") == 2
+
+
+def test_what_is_counted_has_its_place_on_the_disk_before_that_is_full(directory: Path) -> None:
+    run(directory, 0, 1)
+    files = [file.stat() for file in directory.iterdir()]
+    assert len(files) == 3
+    assert all(file.st_blocks * 512 >= file.st_size for file in files)

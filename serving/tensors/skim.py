@@ -83,7 +83,9 @@ def _shape(form: bytes, size: int) -> tuple[int, ...] | None:
         shape.insert(0, form.count(b"]" * depth, 0, form.find(b"]" * (depth + 1)) + depth))
     if rank > 1:
         shape.insert(0, size // (math.prod(shape) or 1))
-    return tuple(shape) if math.prod(shape) == size and form == _form(shape) else None
+    if math.prod(shape) != size or len(form) != _form_bytes(shape):
+        return None
+    return tuple(shape) if form == _form(shape) else None
 
 
 def _numbers(parser: simdjson.Parser, text: bytearray, dtype: DType) -> Array:
@@ -110,6 +112,14 @@ def _form(shape: Sequence[int]) -> bytes:
     for size in reversed(shape):
         form = b"[" + (form + b",") * (size - 1) + form + b"]"
     return form
+
+
+def _form_bytes(shape: Sequence[int]) -> int:
+    """How long such lists are, which may be many times as long as a ragged text that begins like them."""
+    length = 0
+    for size in reversed(shape):
+        length = (length + 1) * size + 1
+    return length
 
 
 def _fits(values: Array, dtype: DType) -> bool:
