@@ -24,6 +24,10 @@ from serving.tensors.spec import Array
 
 Heed = Callable[[], None]
 """Called before each picture; raises what shall end the request."""
+Take = Callable[[int], None]
+"""Called with the bytes that will be needed, before they are; raises where there are not as many."""
+COPIES = 3
+"""How often a picture is in memory at most while it is brought into its form."""
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit, which is for all pictures of a request, stands before the decoding
 
@@ -38,7 +42,11 @@ _PNG_DEPTH = slice(24, 25)
 
 
 def decode_pictures(
-    pictures: Sequence[bytes], wanted: ImageInput, max_bytes: int, heed: Heed = lambda: None
+    pictures: Sequence[bytes],
+    wanted: ImageInput,
+    max_bytes: int,
+    heed: Heed = lambda: None,
+    take: Take = lambda size: None,
 ) -> dict[str, Array]:
     """The input of so many rows. InvalidArgument says which picture is wrong, and how.
 
@@ -46,12 +54,15 @@ def decode_pictures(
     """
     levels = wanted.levels
     shape = (len(pictures), *wanted.shape)
-    _less(max_bytes, math.prod(shape) * levels.itemsize, f"the tensor of {len(pictures)} pictures")
-    left = max_bytes
+    tensor_bytes, left = math.prod(shape) * levels.itemsize, max_bytes
+    _less(max_bytes, tensor_bytes, f"the tensor of {len(pictures)} pictures")
+    take(tensor_bytes)
     rows = np.empty(shape, levels.dtype)
     for number, data in enumerate(pictures):
         heed()
-        image, left = _open(data, f"picture {number + 1}", left)
+        image, now_left = _open(data, f"picture {number + 1}", left)
+        take(tensor_bytes + COPIES * (left - now_left))
+        left = now_left
         pixels = _pixels(image, wanted, f"picture {number + 1}")
         rows[number] = levels[0][pixels] if len(levels) == 1 else levels[np.arange(len(levels)), pixels]
     return {wanted.name: rows}

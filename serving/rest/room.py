@@ -86,8 +86,11 @@ class Objects:
 
     def make_room(self, text: memoryview | bytes) -> None:
         """Take what the objects of a text may need; PayloadTooLarge or Unavailable where there is not as much."""
-        size = objects_bytes(memoryview(text)) if len(text) > UNCOUNTED_BYTES else 0
-        if size > self._taken:
+        self.take(objects_bytes(memoryview(text)) if len(text) > UNCOUNTED_BYTES else 0)
+
+    def take(self, size: int) -> None:
+        """Take so many bytes in all, unless they are few; PayloadTooLarge or Unavailable where there are fewer."""
+        if size > max(self._taken, UNCOUNTED_BYTES):
             self.give_back()  # or requests that have some would wait for each other to get more
             _take(self._memory, size)
             self._taken = size

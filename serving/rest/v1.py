@@ -99,17 +99,18 @@ class _Protocol:
         accepted = answers.accepted(environ.get("HTTP_ACCEPT", ""))
         with self._borrow_for(choice, body) if read is None else self._borrow(choice) as handle:
             servable = handle.servable
-            if read is None:
-                with self._room.reading() as objects:
+            with self._room.reading() as objects:
+                if read is None:
                     asked = read_predict(servable.signatures, body, objects.make_room)
-            else:
-                asked = read(self._sent(body), servable.signatures, servable.about.image_input)
+                else:
+                    sent = self._sent(body, objects.take)
+                    asked = read(sent, servable.signatures, servable.about.image_input)
             self._room.note_tensors(body, asked.inputs)
             media_type = answers.choose(accepted, asked.signature)
             outputs = self._models.run(handle, asked.signature, asked.inputs, caller)
         return _versioned(answers.write(media_type, outputs, asked.in_rows, self._settings.non_finite), handle.version)
 
-    def _sent(self, body: bytes | memoryview) -> readers.Sent:
+    def _sent(self, body: bytes | memoryview, take: Callable[[int], None]) -> readers.Sent:
         environ = request.environ
         return readers.Sent(
             body,
@@ -117,6 +118,7 @@ class _Protocol:
             environ.get("QUERY_STRING", ""),
             self._settings.max_decompressed_bytes,
             trace().caller.check,
+            take,
         )
 
     def _classify(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:

@@ -10,6 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from serving.inference import Inference
+from tests import saved_models
+from tests.inputs.pictures import bare_png
 from tests.rest.api import error, result, serve
 from tests.server import wait_for
 
@@ -43,6 +45,18 @@ def test_a_body_that_may_decompress_to_more_than_there_is_is_refused(client: Fla
     packed = gzip.compress(b'{"instances": [1.0]' + os.urandom(10_000).hex().encode())
     said = error(client.post(PREDICT, data=packed, headers={"Content-Encoding": "gzip"}), 413)
     assert "raise SERVING_REQUEST_MEMORY_BYTES" in said
+
+
+def test_what_a_table_or_a_picture_may_become_is_counted(client: FlaskClient, tmp_path: Path) -> None:
+    said = error(client.post(PREDICT, data=b"x\n" + b"1\n" * 300_000, content_type="text/csv"), 413)
+    assert "raise SERVING_REQUEST_MEMORY_BYTES" in said
+    saved_models.scale(tmp_path / "1", 1.0, shape=(None, 2, 3))
+    (tmp_path / "1" / "image_input.json").write_text('{"color": "gray"}')
+    with serve(model_dir=tmp_path, request_memory_bytes=ROOM) as pictures:
+        for _ in range(5):
+            assert len(result(pictures.post(PREDICT, data=bare_png(20, 1), content_type="image/png"))) == 1
+            said = error(pictures.post(PREDICT, data=bare_png(3000, 1500), content_type="image/png"), 413)
+            assert "raise SERVING_REQUEST_MEMORY_BYTES" in said
 
 
 def test_while_others_have_the_memory_large_requests_are_to_come_again_and_small_ones_go_on(
