@@ -12,7 +12,7 @@ WORKDIR /app
 
 # The image's own TensorFlow is used, not installed again; its distutils-installed blinker cannot be replaced in place,
 # so Flask and the rest go beside it.
-COPY requirements.txt .
+COPY requirements.txt known-holes.txt ./
 RUN python3 -m venv --system-site-packages /opt/venv \
     && pip install --no-cache-dir --disable-pip-version-check --requirement requirements.txt
 

@@ -4,10 +4,11 @@ PYTHON ?= python3
 IMAGE ?= savedmodel-server
 TAG ?= 2.21.0
 PORT ?= 5000
+SECONDS ?= 60
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-faults test-clients check fix bench bench-peers docker-build docker-run clean
+.PHONY: help install run test test-faults test-clients check fuzz fix bench bench-peers docker-build docker-run clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,10 +27,14 @@ test-faults: .venv/.installed-dev ## run the slow tests that kill, flood and cor
 test-clients: .venv/.installed-dev .clients/kserve .clients/mlserver ## run the tests of clients that need environments of their own
 	$(BIN)/python -m pytest -m clients tests/clients
 
-check: .venv/.installed-dev ## check format, style and types
+check: .venv/.installed-dev ## check format, style, types, and versions with known holes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_requirements.py
+
+fuzz: .venv/.installed-fuzz ## fuzz what reads bodies, SECONDS for each of its parts
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 fix: .venv/.installed-dev ## format, and mend what can be mended
 	$(BIN)/ruff format .
@@ -56,11 +61,15 @@ clean: ## remove the environment and what tools left
 	$(PYTHON) -m venv $@
 	$@/bin/python -m pip install --quiet --disable-pip-version-check $* || (rm -rf $@; exit 1)
 
-.venv/.installed: requirements.txt
+.venv/.installed: requirements.txt known-holes.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@
 
 .venv/.installed-dev: requirements-dev.txt .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@
+
+.venv/.installed-fuzz: .venv/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3,<4'
 	@touch $@

@@ -6,14 +6,15 @@ from serving import logs, metrics
 from serving.inference import Inference
 from serving.models.board import StatusBoard
 from serving.models.configured import make_source
-from serving.models.control import ControlledSource, ModelControl, OrderFile
+from serving.models.control import ControlledSource, ModelControl, OrderFile, OrderWatch
 from serving.models.loader import Loader
 from serving.models.manager import ModelManager
+from serving.models.runs import Runs
 from serving.models.statistics import Statistics
 from serving.rest import console, docs, http, site, v1
 from serving.rest.application import Application
 from serving.rest.guard import make_guard
-from serving.rest.quick import quick_requests
+from serving.rest.quick import lanes, quick_requests
 from serving.rest.room import Room
 from serving.rest.v2 import routes as v2
 from serving.settings import Settings
@@ -28,10 +29,12 @@ def create_app(settings: Settings | None = None) -> Application:
     guard = make_guard(settings)
     sees = guard.sees if guard else None
     statistics = Statistics(settings.statistics_dir, settings.worker_index)
+    runs = Runs(settings.runs_dir)
     orders = OrderFile(settings.control_dir)
     source = ControlledSource(make_source(settings), orders)
     board = StatusBoard(settings.workers_dir, lambda: source.number, lambda: manager.wait_until_settled(0))
-    manager = ModelManager(source, Loader(settings, statistics=statistics), settings.model_poll_seconds, board.publish)
+    loader = Loader(settings, statistics=statistics, runs=runs)
+    manager = ModelManager(source, loader, settings.model_poll_seconds, board.publish)
     control = ModelControl(orders, source, board, manager.look_now) if settings.allow_model_control else None
     inference = Inference(manager, board, settings.request_timeout_seconds, statistics, control, sees)
     services.callback(metrics.Counting().close)
@@ -39,12 +42,15 @@ def create_app(settings: Settings | None = None) -> Application:
         services.callback(log.close)
     services.callback(manager.close)
     services.callback(board.close)
-    services.callback(control.close if control else lambda: None)
+    services.callback(OrderWatch(orders, source, manager.look_now).close)
 
     room = Room(settings)
     app = Application(__name__)
     app.extensions["services"] = services
     app.extensions["model_manager"] = manager
+    app.extensions["runs"] = runs
+    app.extensions["leave"] = inference.leave
+    app.extensions["lane"] = lanes(inference)
     app.extensions["is_quick"] = quick_requests(inference)
     http.attach(app, settings, request_logs, guard, room.leave)
     app.register_blueprint(v1.blueprint(inference, settings, room))
@@ -54,6 +60,4 @@ def create_app(settings: Settings | None = None) -> Application:
     if settings.console:
         app.register_blueprint(console.blueprint(inference, settings.metrics_dir))
     manager.start()
-    if control is not None:
-        control.start()
     return app

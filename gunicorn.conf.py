@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-from serving import boot, logs, tls
+from serving import boot, generations, logs, tls
 from serving.errors import SettingsError
 
 atexit.register(boot.remove_runtime_dir, os.environ)  # a start that is refused later ends there too
@@ -27,7 +27,7 @@ threads = settings.threads
 worker_connections = settings.max_connections
 keepalive = 5
 timeout = 60
-graceful_timeout = round(settings.drain_seconds)
+graceful_timeout = round(settings.drain_seconds + settings.unready_seconds)
 preload_app = False
 control_socket_disable = True
 certfile = settings.tls_cert_file and str(settings.tls_cert_file)
@@ -58,6 +58,12 @@ def on_starting(server: Any) -> None:
                     sys.exit(f"Error: {error}")
 
 
+def on_reload(server: Any) -> None:
+    """Have the old workers wait for the new ones, and whatever is in quarantine tried again."""
+    generations.begin()
+    boot.forgive(settings)
+
+
 def when_ready(server: Any) -> None:
     """Import everything once, in the parent; what is there now is never garbage."""
     import app  # noqa: F401
@@ -74,7 +80,10 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """Tell the worker its number."""
+    from serving import metrics
+
     os.environ["SERVING_WORKER_INDEX"] = str(worker.index)
+    metrics.count_as(worker.index, settings.metrics_dir)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -88,14 +97,15 @@ def worker_exit(server: Any, worker: Any) -> None:
     """Unload the models and write the last log lines."""
     if worker.wsgi is not None:
         worker.wsgi.extensions["services"].close()
+    if getattr(worker, "is_stuck", False):
+        os._exit(1)  # the usual way would wait for what does not end
 
 
 def child_exit(server: Any, worker: Any) -> None:
     """Forget what a worker that has ended had to say of itself."""
-    from prometheus_client.multiprocess import mark_process_dead
-
+    from serving import metrics
     from serving.worker import forget
 
-    mark_process_dead(worker.pid)
     forget(worker.index)
+    metrics.forget_worker(worker.index, settings.metrics_dir)
     boot.forget_worker(settings, worker.pid, worker.index)

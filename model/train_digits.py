@@ -27,6 +27,7 @@ HELD_OUT_EVERY = 5
 BATCH_SIZE = 32
 LEARNING_RATE = 0.002
 BRIGHTEST = 16.0  # pixels count dark dots in a 4x4 block
+IMAGE_INPUT = {"color": "gray", "resize": "box", "invert": True, "scale": BRIGHTEST / 255}  # dark on light paper
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 WARM_UP_BATCHES = (1, 8)
 GOLDEN_IMAGES = 4
@@ -250,6 +251,11 @@ def write_golden(images: Images, version: Path) -> None:
     target.write_text(json.dumps(document) + "\n")
 
 
+def write_image_input(version: Path) -> None:
+    """Write how a picture of a digit becomes the input."""
+    (version / "image_input.json").write_text(json.dumps(IMAGE_INPUT, indent=2) + "\n")
+
+
 def accuracy(version: Path, rows: Rows) -> float:
     """Return the share of rows that the exported version labels correctly."""
     signature = tf.saved_model.load(str(version)).signatures["serving_default"]
@@ -278,6 +284,7 @@ def main() -> None:
         export(recipe, train(recipe, training), version)
         write_warm_up(held_out.images, version)
         write_golden(held_out.images[:GOLDEN_IMAGES], version)
+        write_image_input(version)
         print(f"version {number}: held-out accuracy {accuracy(version, held_out):.4f}")
 
 

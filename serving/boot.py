@@ -17,9 +17,12 @@ from serving.access.callers import check_access, is_guarded
 from serving.errors import SettingsError
 from serving.logs import append_to
 from serving.models.configured import make_source
+from serving.models.control import OrderFile
 from serving.models.directory import check_directory
 from serving.models.parameters import read_parameters
+from serving.models.quarantine import Deaths
 from serving.models.source import wanted
+from serving.models.statistics import Statistics
 from serving.settings import REQUEST_MEMORY_SHARES, Settings, environ_name, is_loopback
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -27,6 +30,8 @@ OWNER_VARIABLE = "_SERVING_RUNTIME_DIR_OWNER"
 """The process that made the directory that the workers share, and is to remove it; not set where it was given."""
 SYSTEMD_FDS = 3
 """The first of the sockets that systemd hands over."""
+deaths = Deaths()
+"""Those of the workers of this parent, which reads its configuration again and again."""
 _GPU_DEVICES = ("nvidia[0-9]*", "dxg")
 
 
@@ -64,6 +69,7 @@ def prepare(environ: MutableMapping[str, str]) -> Settings:
             settings.limits_dir,
             settings.control_dir,
             settings.statistics_dir,
+            settings.runs_dir,
         ):
             _empty(shared)
     except OSError as error:
@@ -91,9 +97,18 @@ def remove_runtime_dir(environ: MutableMapping[str, str]) -> None:
 def forget_worker(settings: Settings, pid: int, index: int) -> None:
     """Remove what a worker that has ended had told the others, and what it had in hand."""
     limits.forget(settings.limits_dir, index)
+    if settings.runs_dir is not None:
+        deaths.examine(
+            pid, settings.runs_dir, OrderFile(settings.control_dir), Statistics(settings.statistics_dir, index)
+        )
     if settings.workers_dir is not None:
         for suffix in (".json", ".new"):
             (settings.workers_dir / f"{pid}{suffix}").unlink(missing_ok=True)
+
+
+def forgive(settings: Settings) -> None:
+    """Have every version that is in quarantine tried again."""
+    OrderFile(settings.control_dir).forgive()
 
 
 def wanted_bytes(settings: Settings) -> int:
@@ -114,7 +129,8 @@ def count_gpus() -> int:
     if not any(any(Path("/dev").glob(pattern)) for pattern in _GPU_DEVICES):
         return 0
     code = "from serving.models.runtime import list_gpus; print(len(list_gpus()))"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    python = [sys.executable, "-c", code]
+    answer = subprocess.run(python, capture_output=True, text=True, check=False)  # noqa: S603  # our own code
     return int(answer.stdout) if answer.returncode == 0 else 0
 
 

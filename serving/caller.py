@@ -20,12 +20,14 @@ TIMED_OUT = "Timed out waiting for notification"
 class Caller:
     """Whoever sent a request. Times are seconds of the monotonic clock.
 
-    One thread says that the caller is `gone` while others look; nobody ever takes it back.
+    One thread says that the caller is `gone`, or has been `answered` since its time was over, while others look; nobody
+    ever takes it back.
     """
 
     arrived: float = 0.0
     deadline: float = math.inf
     gone: bool = False
+    answered: bool = False
 
     def allow(self, seconds: float) -> None:
         """Have the answer ready so many seconds after the request arrived, or sooner where less is allowed already."""

@@ -27,7 +27,7 @@ def serve() -> None:
     """Check the settings and become gunicorn, which serves the models."""
     read_settings()  # first, since gunicorn reads WEB_CONCURRENCY before it reads our configuration
     gunicorn = str(Path(sys.executable).with_name("gunicorn"))
-    os.execv(gunicorn, [gunicorn, "wsgi:app"])
+    os.execv(gunicorn, [gunicorn, "wsgi:app"])  # noqa: S606  # gunicorn, in the place of this process
 
 
 @command("settings")

@@ -11,7 +11,7 @@ import asyncio
 import io
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol, cast
@@ -30,6 +30,8 @@ LINGER_SECONDS = 2.0
 LINGER_BYTES = 64 * MEBI
 """How much it may send meanwhile: four of the largest bodies that are taken unless SERVING_MAX_BODY_BYTES is set."""
 
+LONG_BYTES = 128 * 1024
+"""A piece of input of this size says that there is more where it came from."""
 
 PIECE_BYTES = 16 * 1024
 """How much is parsed at a time, but for a body: what a client sends ahead stays bytes until its turn has come."""
@@ -74,6 +76,9 @@ class Front(Protocol):
     def note_refusal(self, request: "Request", status: HTTPStatus) -> str:
         """Count and log an answer that the application does not give, and return the id that it shall carry."""
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Have something called when the event loop has looked at the other connections."""
+
     def opened(self, connection: "Connection") -> None: ...
 
     def closed(self, connection: "Connection") -> None: ...
@@ -92,6 +97,7 @@ class Request:
     counted_bytes: int = 0
     """What of the body has been taken from the memory that connections share, and is given back with the answer."""
     is_compressed: bool = False
+    content_type: bytes = b""
     keep_alive: bool = True
     caller: Caller = field(default_factory=Caller)
 
@@ -148,6 +154,7 @@ class Connection(asyncio.Protocol):
         self._front.memory.give_back(self._unsent_bytes + self._ahead_bytes)
         self._unsent_bytes = self._ahead_bytes = 0
         self._front.closed(self)
+        del self._parser  # it and the connection hold each other: what they hold would wait for a garbage collection
 
     def data_received(self, data: bytes) -> None:
         if self._answering or self._unsent:  # a client that does not wait for answers: it waits until this one is sent
@@ -159,6 +166,8 @@ class Connection(asyncio.Protocol):
                 self.close()
         elif self._refused is None:
             self._feed(data)
+            if len(data) >= LONG_BYTES and not self._answering:
+                self._let_others_read()
 
     def eof_received(self) -> bool:
         if self._lingering:
@@ -220,6 +229,7 @@ class Connection(asyncio.Protocol):
             raise _no_memory()
         self._in_head, self._trailers, self._body_left, self._received_bytes = False, [], length, 0
         request.is_compressed = b"content-encoding" in fields
+        request.content_type = fields.get(b"content-type", b"")
         request.body = make_body(length, fields.get(b"inference-header-content-length"))
         self.deadline = time.monotonic() + limits.transfer_seconds(length or limits.body_bytes)
         self._continue_is_due = request.version == "1.1" and fields.get(b"expect", b"").lower() == b"100-continue"
@@ -292,6 +302,11 @@ class Connection(asyncio.Protocol):
             unsent = self._transport.get_write_buffer_size()
             self.deadline = time.monotonic() + self._limits.transfer_seconds(unsent)
             self._transport.close()
+
+    def _let_others_read(self) -> None:
+        """Have the event loop look at the other connections before it reads on here, which it may do for megabytes."""
+        self._transport.pause_reading()
+        self._front.soon(self._transport.resume_reading)
 
     def _feed(self, data: bytes) -> None:
         """Parse what has come until a request is complete; what is left then waits until that one is answered."""

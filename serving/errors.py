@@ -7,8 +7,9 @@ ServingError                500  anything that is the server's own fault
 |- PermissionDenied         403  the caller may not do this, or nobody may
 |- NotFound                 404  no such model, version or path
 |- MethodNotAllowed         405  the path exists for other methods; `.allowed` names them
+|- NotAcceptable            406  no form of answer that the caller takes holds this one
 |- PayloadTooLarge          413  more bytes than a limit allows
-|- UnsupportedMediaType     415  a body in an encoding, or of a type, that is not read here
+|- UnsupportedMediaType     415  a body of a type, in a form or an encoding, that is not read here
 |- Misdirected              421  the request is for a server of another name
 |- ResourceExhausted        429  more than the caller's limit; `.retry_seconds` says when to come again
 |- Cancelled                499  the caller gave up
@@ -68,6 +69,11 @@ class MethodNotAllowed(ServingError):
     def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
         super().__init__(message)
         self.allowed = allowed
+
+
+class NotAcceptable(ServingError):
+    status = 406
+    code = "INVALID_ARGUMENT"
 
 
 class PayloadTooLarge(ServingError):

@@ -15,13 +15,16 @@ Header = tuple[bytes, bytes]
 _VERSIONS = ("1.1", "1.0")
 _ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"inference-header-content-length"))
 """Headers that may be sent once, since two could be read as either."""
-_NOTED = _ONCE | {b"content-encoding"}
+_NOTED = _ONCE | {b"content-encoding", b"content-type"}
 _HOST = re.compile(rb"(?:[\w.~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII)
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)([/?].*)?")
 
 
 def check_head(version: str, headers: list[Header]) -> dict[bytes, bytes]:
-    """Those headers that say whom a request is for and how its body is framed; Refused where that is not clear."""
+    """Those headers that say whom a request is for, and of its body what it is and how it is framed.
+
+    Refused where that is not clear.
+    """
     if version not in _VERSIONS:
         raise _bad(f"HTTP/{version} is not spoken here; send HTTP/1.1")
     found = [header for header in headers if header[0] in _NOTED]

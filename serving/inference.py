@@ -68,15 +68,24 @@ class Inference:
         self._statistics = statistics or Statistics(None, 0)
         self._control = control
         self._sees = sees or _everything
+        self._leaving = ""
+
+    def leave(self, reason: str) -> None:
+        """Be ready no more, since this process is about to end."""
+        self._leaving = reason
 
     def borrow(self, choice: ModelChoice) -> Handle:
         """Borrow the version that a request names; NotFound, or InvalidArgument for an unknown label."""
         hidden = not self._sees(choice.name)
         return self._manager.borrow(choice.name, choice.version, choice.label, self._timeout_seconds, hidden)
 
-    def answers_in_loop(self, name: str) -> bool:
-        """Whether the requests to a model may be answered in an event loop."""
-        return self._manager.answers_in_loop(name)
+    def knows(self, name: str) -> bool:
+        """Whether there is a model of that name, for whomever."""
+        return self._manager.knows(name)
+
+    def answers_in_loop(self, name: str, body_bytes: int) -> bool:
+        """Whether a request to a model, with a body of this size, may be answered in an event loop."""
+        return self._manager.answers_in_loop(name, body_bytes)
 
     def run(
         self, handle: Handle, signature: Signature, inputs: Mapping[str, Array], caller: Caller = PATIENT
@@ -186,6 +195,10 @@ class Inference:
             if self._sees(name)
         }
 
+    def image_inputs(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """How pictures become the input of each version of a model that takes any, as JSON; the caller sees it."""
+        return self._manager.image_inputs(name)
+
     @property
     def is_controlled(self) -> bool:
         """Whether models may be loaded and unloaded."""
@@ -216,8 +229,11 @@ class Inference:
     def unready(self) -> dict[str, str]:
         """Why the server is not ready: a reason by the name of each model that some worker cannot answer for.
 
-        A worker that lists a model needs any one available version of it, whatever its other versions are at.
+        A worker that lists a model needs any one available version of it, whatever its other versions are at. A model
+        in quarantine is no reason: were one request that ends workers to make every server unready, it would end all.
         """
+        if self._leaving:
+            return {"": self._leaving}
         if not self._manager.wait_until_settled(0):
             return {"": "the models are still being loaded"}
         workers = self._board.workers()
@@ -227,7 +243,7 @@ class Inference:
             name: _reason(its)
             for statuses in workers
             for name, its in sorted(statuses.items())
-            if not _has_available(its) and not (its and _is_leaving(its))
+            if not _has_available(its) and not (its and (_is_leaving(its) or _is_quarantined(its)))
         }
         shown = {name: reason for name, reason in reasons.items() if self._sees(name)}
         return shown if len(shown) == len(reasons) else shown | {"": "a model is not available"}
@@ -288,6 +304,10 @@ def _is_leaving(statuses: tuple[VersionStatus, ...]) -> bool:
 
 def _has_available(statuses: tuple[VersionStatus, ...]) -> bool:
     return any(status.state is State.AVAILABLE for status in statuses)
+
+
+def _is_quarantined(statuses: tuple[VersionStatus, ...]) -> bool:
+    return any(status.quarantined for status in statuses)
 
 
 def _reason(statuses: tuple[VersionStatus, ...]) -> str:

@@ -169,7 +169,8 @@ def _second(when: int) -> str:
 def _as_text(entry: Access) -> str:
     return (
         f"{_utc(entry.when)} {entry.status} {_word(entry.method)} {_word(entry.path)} "
-        f"model={_word(entry.model) or '-'} version={entry.version or '-'} ms={entry.milliseconds:.2f} id={_word(entry.request_id)}"
+        f"model={_word(entry.model) or '-'} version={entry.version or '-'} "
+        f"ms={entry.milliseconds:.2f} id={_word(entry.request_id)}"
         f"{' caller=' + quote(entry.caller, safe=':/@.') if entry.caller else ''}\n"
     )
 

@@ -1,11 +1,14 @@
 """Every metric of the server, named once.
 
-With a directory in PROMETHEUS_MULTIPROC_DIR the metrics of all worker processes count together.
+With a directory in PROMETHEUS_MULTIPROC_DIR the metrics of all worker processes count together. Their files are named
+by the number of the worker, and one that takes the place of another counts on in its files: counts never go down, and
+the files of workers that have ended do not pile up.
 
 What happens for each request is only noted, and counted ten times a second: counting many at once costs an eighth.
 """
 
 import logging
+import os
 import threading
 from bisect import bisect_left
 from collections import Counter as Counts
@@ -24,6 +27,7 @@ from prometheus_client import (
     Histogram,
     Metric,
     generate_latest,
+    values,
 )
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -31,6 +35,51 @@ from prometheus_client.multiprocess import MultiProcessCollector
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_worker = "parent"
+
+
+def _this_worker() -> str:
+    return _worker
+
+
+if values.ValueClass is not values.MutexValue:  # there are several processes; this must be before any metric
+    values.ValueClass = values.MultiProcessValue(_this_worker)
+
+
+def count_as(worker: int, directory: Path) -> None:
+    """Count as the worker of this number from now on; called in it, before it counts anything."""
+    global _worker
+    for file in _files(directory, worker):
+        if not _is_readable(file):  # the one before was killed while it made the file
+            file.unlink()
+    for kind in ("counter", "histogram", "gauge_livesum"):
+        _reserve(directory / f"{kind}_{worker}.db")
+    _worker = str(worker)
+
+
+def _reserve(file: Path) -> None:
+    """Give a file its place on the disk now: to count in memory that has none, once the disk is full, is fatal."""
+    try:
+        with file.open("ab") as opened:
+            os.posix_fallocate(opened.fileno(), 0, FILE_BYTES)
+    except OSError as error:
+        log.error("there may be no room for metrics, and the worker end when it counts: %s", error)
+
+
+def forget_worker(worker: int, directory: Path) -> None:
+    """Forget what a worker that has ended had to say of itself; what it has counted stays."""
+    for file in _files(directory, worker):
+        if file.name.startswith("gauge_live"):
+            file.unlink()
+
+
+def _files(directory: Path, worker: int) -> list[Path]:
+    return list(directory.glob(f"*_{worker}.db"))
+
+
+FILE_BYTES = 2**20
+"""What prometheus_client makes its files of at first: room for some thousands of metrics."""
 
 COUNT_SECONDS = 0.1
 """How often what was noted is counted."""

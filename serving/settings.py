@@ -143,6 +143,9 @@ class Settings:
     latency_target_ms: float = setting(
         0.0, _milliseconds, "keep batches so small that a request may wait for one and run in the next; 0 is no target"
     )
+    unready_seconds: float = setting(
+        0.0, _seconds(0), "time at shutdown that the server says it is not ready before it takes no more connections"
+    )
     drain_seconds: float = setting(30.0, _seconds(0), "time that requests in flight get to finish at shutdown")
     max_body_bytes: int = setting(16 * MEBI, _whole(1), "largest request body, as it is sent")
     max_decompressed_bytes: int = setting(64 * MEBI, _whole(1), "largest request body, after decompression")
@@ -252,6 +255,11 @@ class Settings:
     def control_dir(self) -> Path | None:
         """Where the workers find what administration has ordered; None for a process alone."""
         return self.runtime_dir and self.runtime_dir / "control"
+
+    @property
+    def runs_dir(self) -> Path | None:
+        """Where the workers note what they have their models do; None for a process alone."""
+        return self.runtime_dir and self.runtime_dir / "runs"
 
     @property
     def statistics_dir(self) -> Path | None:

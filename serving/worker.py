@@ -6,38 +6,46 @@ may be is answered in the loop itself, in a fiber (serving/fibers.py); every oth
 
 import asyncio
 import contextlib
+import faulthandler
+import io
 import logging
+import math
 import mmap
 import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from queue import SimpleQueue
-from typing import cast
+from typing import Any, cast
 
 import uvloop
 from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker
 
-from serving import capacity
+from serving import capacity, generations, heap
 from serving.answers import Answer, Refused, refusal
+from serving.caller import TIMED_OUT, Caller
 from serving.connection import Connection, Limits, Request
 from serving.fibers import Fiber
+from serving.lanes import Lanes
 from serving.memory import Memory
+from serving.models.runs import Run, crash_file
 from serving.settings import Settings
+from serving.watchdog import Watchdog
 from serving.wsgi import SENDS_MEMORY, Application, Environ, call, environ_of
 
 log = logging.getLogger(__name__)
 
-IsQuick = Callable[[str, bytes, int], bool]
-"""Whether a request may be answered in the event loop: its method, target and size of body."""
+IsQuick = Callable[[str, bytes, int, bytes], bool]
+"""Whether a request may be answered in the event loop: its method, target, size of body, and Content-Type."""
 
 NoteRefusal = Callable[[str, str, str, int], str]
 """Records an answer given without the application (method, path, id sent, status); returns the id it shall carry."""
+
+LaneOf = Callable[[bytes], str]
+"""The lane that a request with this target belongs to."""
 
 MAX_WORKERS = 1024
 TICK_SECONDS = 0.5
@@ -49,8 +57,20 @@ YIELD_SECONDS = 0.002
 PAUSE_SECONDS = 0.1
 """How long a worker that has all the connections it can have accepts no more."""
 
+LATE_SECONDS = 0.01
+"""How long after its deadline a request is answered here, where the application has not done so."""
+LOOK_SECONDS = 0.02
+"""How often requests in hand are looked at for that."""
+OVERDUE_SECONDS = 5.0
+"""How long after it ought to have been stopped a run has shown that it cannot be."""
+SILENT_SECONDS = 10.0
+"""How long a run may hold up the event loop, where none ought to take longer than some milliseconds."""
+
 SWITCH_SECONDS = 0.0005
 """How soon a thread that reads a large body lets the event loop go on, which it asks for several times a request."""
+
+STUCK_STATUS = 1
+"""The exit status of a worker with a run that cannot be stopped."""
 
 NO_WORKER = -1
 connections = memoryview(mmap.mmap(-1, 4 * MAX_WORKERS)).cast("i")
@@ -72,9 +92,24 @@ def another_has_fewer(own: int, counts: list[int]) -> bool:
 class LoopWorker(Worker):  # type: ignore[misc]
     """One worker process."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.generation = generations.current()
+        self.is_stuck = False
+        """Whether a run goes on that cannot be stopped, so that the process cannot end in the usual way."""
+
+    def init_signals(self) -> None:
+        """Have a fault of native code, and an abort from outside, noted for the parent to find."""
+        super().init_signals()
+        directory = Settings.from_environ().runs_dir
+        if directory is not None and directory.is_dir():
+            self._last_words = crash_file(directory, os.getpid()).open("wb")
+            faulthandler.enable(self._last_words, all_threads=False)
+
     def run(self) -> None:
         """Serve until told to stop."""
         sys.setswitchinterval(SWITCH_SECONDS)
+        heap.give_back_regularly()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_Front(self, Settings.from_environ()).serve())
 
@@ -92,7 +127,17 @@ class _Front:
         self._siblings = range(min(max(4 * settings.workers, self._index + 1), MAX_WORKERS))
         self._open: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._threads = _Threads(settings.threads or capacity.THREADS, settings.max_queued_requests)
+        self._lane: LaneOf = worker.wsgi.extensions["lane"]
+        self._lanes = Lanes(settings.threads or capacity.THREADS, settings.max_queued_requests)
+        self._in_hand: dict[Caller, tuple[Request, Connection]] = {}
+        self._looks_for_late = False
+        self._leave: Callable[[str], None] = worker.wsgi.extensions["leave"]
+        self._unready_seconds = settings.unready_seconds
+        self._told = False
+        self._goes = False
+        self._ticked = time.monotonic()
+        self._runs_dir = settings.runs_dir
+        self._timeout_seconds = settings.request_timeout_seconds
         self._tls = ssl_context(worker.cfg) if worker.cfg.is_ssl else None
         self._stopping = asyncio.Event()
         self._draining = False
@@ -120,16 +165,19 @@ class _Front:
     async def serve(self) -> None:
         """Accept and answer until the worker is told to stop; then finish what has begun."""
         self._loop = asyncio.get_running_loop()
-        self._loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        self._loop.add_signal_handler(signal.SIGTERM, self._be_told)
         for at_once in (signal.SIGINT, signal.SIGQUIT):
             self._loop.add_signal_handler(at_once, self._stop_at_once)
         if not self._worker.alive:  # told to stop while the models were loading
+            generations.stops(self._worker.generation)
             return
         listeners = [listener.sock for listener in self._worker.sockets]
         self._count()
         for listener in listeners:
             listener.setblocking(False)
             self._listen(listener)
+        generations.serves(self._worker.generation)
+        Watchdog(self._worker.wsgi.extensions["runs"].now, self._run_limit, self._retire).start()
         while self._worker.alive and not self._stopping.is_set() and self._worker.ppid == os.getppid():
             await self._tick()
         self._stopping.set()
@@ -142,6 +190,9 @@ class _Front:
 
     # What the connections call.
 
+    def soon(self, call: Callable[[], None]) -> None:
+        self._loop.call_soon(call)
+
     def opened(self, connection: Connection) -> None:
         self._open.add(connection)
         self._count()
@@ -152,25 +203,63 @@ class _Front:
 
     def answer(self, request: Request, connection: Connection) -> None:
         """Have a request answered: in the loop where that holds up nobody, else in a thread, if not too many wait."""
-        if not request.is_compressed and self._is_quick(request.method, request.target, request.body_bytes):
+        if not request.is_compressed and self._is_quick(
+            request.method, request.target, request.body_bytes, request.content_type
+        ):
             Fiber(
                 lambda: self._answer(request, connection), lambda answer: connection.send(*answer), self._loop
             ).go_on()
-        elif not self._threads.submit(lambda: self._answer_later(request, connection)):
-            connection.send(*self._refuse(request, _TOO_BUSY, keep_alive=request.keep_alive and not self._draining))
+        else:
+            self._answer_in_thread(request, connection)
+        self._worker.nr += 1
+        if self._worker.nr == self._worker.max_requests:
+            log.info("worker %d has answered %d requests and makes room for another", os.getpid(), self._worker.nr)
+            self._stopping.set()
 
     def note_refusal(self, request: Request, status: HTTPStatus) -> str:
         path = request.target[: self.limits.line_bytes].partition(b"?")[0].decode("latin-1")
         sent_id = next((value for name, value in request.headers if name == b"x-request-id"), b"")
         return self._note_refusal(request.method, path, sent_id.decode("latin-1"), status.value)
 
+    def _answer_in_thread(self, request: Request, connection: Connection) -> None:
+        caller = request.caller
+        caller.allow(_seconds_asked(request))
+        if not self._lanes.submit(self._lane(request.target), lambda: self._answer_later(request, connection)):
+            connection.send(*self._refuse(request, _TOO_BUSY, self._stays(request)))
+            return
+        self._in_hand[caller] = request, connection
+        if not self._looks_for_late:
+            self._looks_for_late = True
+            self._loop.call_later(LOOK_SECONDS, self._answer_late)
+
+    def _answer_late(self) -> None:
+        """Answer those whose time is over, whatever a thread still does for them; look again while there are any."""
+        time_over = time.monotonic() - LATE_SECONDS
+        for caller in [caller for caller in self._in_hand if caller.deadline < time_over]:
+            request, connection = self._in_hand.pop(caller)
+            caller.answered = True
+            request.body = io.BytesIO()  # whatever still waits to read it no longer will
+            connection.send(*self._refuse(request, _OUT_OF_TIME, self._stays(request)))
+        self._looks_for_late = bool(self._in_hand)
+        if self._looks_for_late:
+            self._loop.call_later(LOOK_SECONDS, self._answer_late)
+
+    def _send(self, request: Request, connection: Connection, answer: Answer, keep_alive: bool) -> None:
+        if self._in_hand.pop(request.caller, None) is not None:
+            connection.send(answer, keep_alive)
+
+    def _stays(self, request: Request) -> bool:
+        return request.keep_alive and not self._draining
+
     def _answer_later(self, request: Request, connection: Connection) -> None:
+        if request.caller.answered:
+            return
         answer, keep_alive = self._answer(request, connection)
         with contextlib.suppress(RuntimeError):  # the loop has ended without waiting for this answer
-            self._loop.call_soon_threadsafe(connection.send, answer, keep_alive)
+            self._loop.call_soon_threadsafe(self._send, request, connection, answer, keep_alive)
 
     def _answer(self, request: Request, connection: Connection) -> tuple[Answer, bool]:
-        keep_alive = request.keep_alive and not self._draining
+        keep_alive = self._stays(request)
         try:
             return call(self._application, environ_of(request, connection, self._base), keep_alive), keep_alive
         except Exception:
@@ -245,7 +334,10 @@ class _Front:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)
         self._worker.notify()
+        self._ticked = time.monotonic()
         self._expire()
+        if self._told:
+            self._make_way()
 
     def _expire(self) -> None:
         now = time.monotonic()
@@ -255,42 +347,68 @@ class _Front:
     async def _drain(self, listeners: list[socket.socket]) -> None:
         """Answer what has begun or waits to be accepted and what still arrives; close connections as they fall idle."""
         started = time.monotonic()
+        seconds = self._worker.cfg.graceful_timeout - self._unready_seconds
         for listener in listeners:
             while not self._is_full and self._take(listener):
                 pass
-        while (self._open or self._tasks) and time.monotonic() < started + self._worker.cfg.graceful_timeout:
+        while (self._open or self._tasks) and time.monotonic() < started + seconds:
             if time.monotonic() > started + LINGER_SECONDS:
                 for connection in [connection for connection in self._open if connection.is_idle]:
                     connection.close()
             self._worker.notify()
+            self._ticked = time.monotonic()
             self._expire()
             await asyncio.sleep(0.02)
+
+    def _be_told(self) -> None:
+        self._told = True
+        self._make_way()
+
+    def _make_way(self) -> None:
+        """Stop as told: with the server, not ready first; at a reload, as soon as another worker has taken over."""
+        if self._goes:
+            return
+        if generations.stops(self._worker.generation):
+            self._goes = True
+            self._leave("the server is stopping")
+            self._loop.call_later(self._unready_seconds, self._stopping.set)
+        elif generations.is_replaced(self._worker.generation):
+            self._goes = True
+            self._stopping.set()
 
     def _stop_at_once(self) -> None:
         self._at_once = True
         self._stopping.set()
 
+    # What cannot be stopped.
 
+    def _run_limit(self) -> float:
+        """How long a run may take now; called by the watchdog."""
+        if time.monotonic() - self._ticked > SILENT_SECONDS:
+            return SILENT_SECONDS
+        return self._timeout_seconds + OVERDUE_SECONDS
+
+    def _retire(self, run: Run, seconds: float) -> None:
+        """Make room for another worker, since a run goes on that cannot be stopped; called by the watchdog."""
+        cause = f"a run of model {run.of.model} version {run.of.version} has not ended for {seconds:.0f} s"
+        log.error("worker %d makes room for another: %s, and nothing stops it", os.getpid(), cause)
+        if self._runs_dir is not None:
+            crash_file(self._runs_dir, os.getpid()).write_text(cause, encoding="utf-8")
+        self._worker.is_stuck = True
+        if time.monotonic() - self._ticked > SILENT_SECONDS:
+            os._exit(STUCK_STATUS)
+        self._loop.call_soon_threadsafe(self._leave, "a run goes on that cannot be stopped")
+        self._loop.call_soon_threadsafe(self._stopping.set)
+
+
+_OUT_OF_TIME = Refused(
+    HTTPStatus.GATEWAY_TIMEOUT, f"{TIMED_OUT}: the time allowed for the request was over before it was answered"
+)
 _FAILED = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed on this request")
 _TOO_BUSY = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests are waiting already; try again later")
 
 
-class _Threads:
-    """Threads that call what they are given. Unlike those of an executor, none is waited for when the process ends."""
-
-    def __init__(self, count: int, max_waiting: int) -> None:
-        self._max_waiting = max_waiting
-        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        for number in range(count):
-            threading.Thread(target=self._run, name=f"request_{number}", daemon=True).start()
-
-    def submit(self, call: Callable[[], None]) -> bool:
-        """Have something called as soon as a thread is free; False, and never, when too many calls wait already."""
-        if self._calls.qsize() >= self._max_waiting:
-            return False
-        self._calls.put(call)
-        return True
-
-    def _run(self) -> None:
-        while True:
-            self._calls.get()()
+def _seconds_asked(request: Request) -> float:
+    """The time that the headers of a request ask for; what is wrong with them the application will say."""
+    text = next((value for name, value in request.headers if name == b"x-request-timeout-ms"), b"")
+    return int(text) / 1000 if text.isdigit() and 0 < len(text.lstrip(b"0")) < 10 else math.inf

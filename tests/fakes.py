@@ -1,6 +1,7 @@
 """Stand-ins for what is slow: a servable without TensorFlow, a source without a disk, a clock that is a variable."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ class FakeServable:
     def __init__(self, signatures: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None) -> None:
         self.signatures = signatures or {}
         self.metadata = metadata or {}
-        self.answers_in_loop = False
         self.batching: Mapping[str, Any] = {}
         self.about = About()
         self.closes = 0
@@ -26,6 +26,9 @@ class FakeServable:
     def run(self, signature: str, inputs: Mapping[str, Any], caller: Caller = PATIENT) -> dict[str, Any]:
         assert not self.closes, "run after close"
         return dict(inputs)
+
+    def answers_in_loop(self, body_bytes: int) -> bool:
+        return False
 
     def close(self) -> None:
         self.closes += 1
@@ -40,10 +43,16 @@ class FakeSource:
         self.polls = 0
 
     def set(
-        self, model: str, *versions: VersionOnDisk, policy: Policy = ONE, labels: Mapping[str, int] | None = None
+        self,
+        model: str,
+        *versions: VersionOnDisk,
+        policy: Policy = ONE,
+        labels: Mapping[str, int] | None = None,
+        quarantined: Mapping[int, str] | None = None,
     ) -> None:
         """List a model with these versions and no others."""
-        self._models = {**self._models, model: found(model, *versions, policy=policy, labels=labels)}
+        on_disk = found(model, *versions, policy=policy, labels=labels)
+        self._models = {**self._models, model: replace(on_disk, quarantined=quarantined or {})}
 
     def unlist(self, model: str) -> None:
         """List a model no longer."""

@@ -219,6 +219,34 @@ def endless(path: Path) -> None:
     _save(path, _signature(run, x=((None,), "float32")))
 
 
+def killer(path: Path) -> None:
+    """Answer int32 `x`, and end the process when some element is 13.
+
+    It does so as models in the field do, by a check in TensorFlow that fails: no image may be empty.
+    """
+
+    def run(x: Tensor) -> dict[str, Tensor]:
+        side = tf.where(tf.reduce_any(x == 13), 0, 1)
+        size = tf.strings.length(tf.io.encode_png(tf.zeros([side, side, 1], tf.uint8)))
+        return {"y": x + tf.minimum(size, 0)}
+
+    _save(path, _signature(run, x=((None,), "int32")))
+
+
+def stuck(path: Path, usual_size: int = 64) -> None:
+    """Answer int32 `x`, after minutes in one operation, which nothing can stop, when some element is 13.
+
+    Otherwise it takes as long as the eigenvalues of a matrix of the usual size; of size 1, it passes for quick.
+    """
+
+    def run(x: Tensor) -> dict[str, Tensor]:
+        size = tf.where(tf.reduce_any(x == 13), 5000, usual_size)
+        values = tf.linalg.eigvalsh(tf.random.stateless_uniform([size, size], (1, 2)))
+        return {"y": x + tf.cast(tf.minimum(tf.abs(values[0]), 0), tf.int32)}
+
+    _save(path, _signature(run, x=((None,), "int32")))
+
+
 def memory_hog(path: Path) -> None:
     """Answer `n` float zeros, n an int64 scalar.
 

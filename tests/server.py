@@ -176,6 +176,10 @@ class Load:
         for thread in self._threads:
             thread.join()
 
+    def stopped(self, seconds: float) -> bool:
+        """Let the clients go on for so long."""
+        return self._stop.wait(seconds)
+
     def _run(self, number: int) -> None:
         client = self._server.client()
         value = float(number)

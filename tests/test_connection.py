@@ -1,7 +1,9 @@
 """One connection: bytes in, bytes out, no network."""
 
+import gc
 import json
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -116,7 +118,7 @@ class TestRequests:
 
     def test_many_wishes_for_another_protocol_at_once_are_not_heard(self) -> None:
         upgrade = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-        assert answer_to(upgrade * 2000).written == b"</ >" * 2000
+        assert answer_to(upgrade * 1000).written == b"</ >" * 1000
 
     def test_a_body_of_many_small_chunks_is_put_together(self) -> None:
         head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -463,3 +465,28 @@ class TestDeadlines:
         deadline = connection.deadline
         connection.data_received(b"E")
         assert connection.deadline == deadline
+
+
+def test_what_a_lost_connection_held_is_free_at_once() -> None:
+    connection, _ = connect(FakeFront())
+    connection.data_received(b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\nhalf")
+    left = weakref.ref(connection)
+    gc.disable()
+    try:
+        connection.connection_lost(None)
+        del connection
+        assert left() is None
+    finally:
+        gc.enable()
+
+
+def test_between_the_pieces_of_a_large_body_other_connections_are_looked_at() -> None:
+    front = FakeFront()
+    connection, transport = connect(front)
+    connection.data_received(b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
+    assert transport.reading
+    connection.data_received(bytes(200_000))
+    assert not transport.reading
+    for call in front.due:
+        call()
+    assert transport.reading

@@ -50,6 +50,7 @@ APP = """
 import os
 import resource
 import time
+import types
 
 noted = []
 
@@ -71,7 +72,10 @@ def note_refusal(method, path, sent_id, status):
     return sent_id or "new"
 
 app.extensions = {
-    "is_quick": lambda method, target, size: not target.startswith(b"/slow"),
+    "lane": lambda target: "",
+    "leave": noted.append,
+    "runs": types.SimpleNamespace(now=list),
+    "is_quick": lambda method, target, size, content_type: not target.startswith(b"/slow"),
     "note_refusal": note_refusal,
 }
 """
@@ -180,6 +184,24 @@ class TestQueue:
                 other.sendall(GET)
                 assert other.recv(1000).startswith(b"HTTP/1.1 200")
             assert first.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+class TestDeadlines:
+    def test_a_request_is_answered_when_its_time_is_over_whatever_its_thread_does(self, tmp_path: Path) -> None:
+        settings = {"WEB_CONCURRENCY": 1, "SERVING_THREADS": 1, "SERVING_REQUEST_TIMEOUT_SECONDS": 1}
+        with serving(tmp_path / "log", command(tmp_path), **settings) as server, contextlib.ExitStack() as connections:
+            busy, waiting = [connections.enter_context(connect(server)) for _ in range(2)]
+            busy.sendall(GET.replace(b"/", b"/slow?2", 1))
+            wait_for(lambda: "slow" in server.log.read_text(), "the only thread is busy")
+            hurried = b"X-Request-Timeout-Ms: 200\r\n\r\n"
+            waiting.sendall(GET.replace(b"/", b"/slow?0", 1).replace(b"\r\n\r\n", b"\r\n" + hurried))
+            answers = [waiting.recv(1000), busy.recv(1000)]
+            for answer in answers:
+                assert answer.startswith(b"HTTP/1.1 504 ")
+                assert b'{"error": "Timed out waiting for notification: the time allowed' in answer
+            busy.sendall(GET)  # on the same connection; what the thread makes later is not taken for its answer
+            assert busy.recv(1000).endswith(b"504), ('GET', '/slow', '', 504)]")
+            assert read_all(busy) == b""  # until it is closed as idle, after the thread is done
 
 
 class TestStopping:

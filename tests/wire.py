@@ -1,6 +1,7 @@
 """One end of a connection without a network: a transport that keeps what is written, a front that answers."""
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -60,6 +61,7 @@ class FakeFront:
         self.at_once = at_once
         self.requests: list[Request] = []
         self.waiting: list[tuple[Request, Connection]] = []
+        self.due: list[Callable[[], None]] = []
         self.open = 0
         self.refusals: list[tuple[str, bytes, int]] = []
 
@@ -79,6 +81,9 @@ class FakeFront:
     def note_refusal(self, request: Request, status: HTTPStatus) -> str:
         self.refusals.append((request.method, request.target, status.value))
         return "the-id"
+
+    def soon(self, call: Callable[[], None]) -> None:
+        self.due.append(call)
 
     def opened(self, connection: Connection) -> None:
         self.open += 1

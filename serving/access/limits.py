@@ -7,13 +7,17 @@ token. A worker writes only its own count, so what is in hand is never exceeded.
 """
 
 import hashlib
+import logging
 import math
 import mmap
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 MAX_WORKERS = 1024
 _DUE_BYTES = 8
@@ -116,7 +120,13 @@ def forget(directory: Path | None, worker: int) -> None:
 def _memory(directory: Path | None, name: str) -> mmap.mmap:
     if directory is None:
         return mmap.mmap(-1, _FILE_BYTES)
-    directory.mkdir(exist_ok=True)
-    with (directory / hashlib.sha256(name.encode()).hexdigest()).open("ab+") as file:
-        file.truncate(_FILE_BYTES)
-        return mmap.mmap(file.fileno(), _FILE_BYTES)
+    try:
+        directory.mkdir(exist_ok=True)
+        with (directory / hashlib.sha256(name.encode()).hexdigest()).open("ab+") as file:
+            os.posix_fallocate(
+                file.fileno(), 0, _FILE_BYTES
+            )  # memory without a place on the disk would end the process
+            return mmap.mmap(file.fileno(), _FILE_BYTES)
+    except OSError as error:
+        log.error("the limits of %s count in this worker only: %s", name, error)
+        return mmap.mmap(-1, _FILE_BYTES)

@@ -1,9 +1,13 @@
-"""What people are told of a loaded version beside its signatures: its size, the labels of its classes, a request."""
+"""What people are told of a loaded version beside its signatures.
+
+Its size, the labels of its classes, a request, and how pictures become its input.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.inputs.image_spec import ImageInput
 from serving.tensors.spec import Array
 
 Requests = Mapping[str, Mapping[str, Array]]
@@ -21,14 +25,15 @@ class About:
     size_bytes: int = 0
     labels: tuple[str, ...] = ()
     samples: Requests = field(default_factory=dict)
+    image_input: ImageInput | None = None
 
 
 NOTHING_KNOWN = About()
 
 
-def describe(path: Path, samples: Requests) -> About:
+def describe(path: Path, samples: Requests, image_input: ImageInput | None = None) -> About:
     """Read the facts of the version at `path`."""
-    return About(_size(path), _labels(path), samples)
+    return About(_size(path), _labels(path), samples, image_input)
 
 
 def _size(path: Path) -> int:

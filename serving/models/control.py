@@ -4,9 +4,11 @@ An order is written to a file that all workers share; each worker looks at it ma
 its source finds the models that are unloaded. The worker that was asked waits until all have done so, which they say on
 the status board.
 
-    {"number": 3, "unloaded": ["half"]}
+    {"number": 3, "unloaded": ["half"], "quarantined": [["twice", 2, "<fingerprint of its files>", "the reason"]]}
 
-The file lives as long as the server: after a start every model is served.
+The server itself gives orders too: a version that ends the workers again and again is put in quarantine
+(quarantine.py). It comes out of it when its files change, when an administrator loads the model, when the server gets
+SIGHUP, and with the next start. The file lives as long as the server: after a start every model is served.
 """
 
 import fcntl
@@ -16,9 +18,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from serving.errors import DeadlineExceeded, NotFound, Unavailable
 from serving.models.lifecycle import State, Statuses, VersionStatus
@@ -35,12 +37,22 @@ WAIT_SECONDS = 300.0
 """How long whoever gives an order waits at most for the slowest worker to carry it out."""
 
 
+class Quarantined(NamedTuple):
+    """A version that is not to be run, as long as its files have this fingerprint, and why."""
+
+    model: str
+    version: int
+    fingerprint: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class Orders:
     """What has been ordered so far: the number of the last order, and the models that are unloaded."""
 
     number: int = 0
     unloaded: frozenset[str] = frozenset()
+    quarantined: tuple["Quarantined", ...] = ()
 
 
 class OrderFile:
@@ -59,14 +71,33 @@ class OrderFile:
             said = json.loads(self._file.read_bytes())
         except FileNotFoundError:
             return Orders()
-        return Orders(said["number"], frozenset(said["unloaded"]))
+        quarantined = tuple(Quarantined(*version) for version in said["quarantined"])
+        return Orders(said["number"], frozenset(said["unloaded"]), quarantined)
 
     def give(self, model: str, serve: bool) -> int:
-        """Order that a model be served or not; the number of the order."""
+        """Order that a model be served, whatever was held against it, or not; the number of the order."""
+
+        def change(before: Orders) -> Orders:
+            if not serve:
+                return replace(before, unloaded=before.unloaded | {model})
+            others = tuple(version for version in before.quarantined if version.model != model)
+            return replace(before, unloaded=before.unloaded - {model}, quarantined=others)
+
+        return self._change(change)
+
+    def quarantine(self, version: Quarantined) -> None:
+        """Order that a version be run no more."""
+        self._change(lambda before: replace(before, quarantined=(*before.quarantined, version)))
+
+    def forgive(self) -> None:
+        """Order that whatever is in quarantine be tried again."""
+        if self.read().quarantined:
+            self._change(lambda before: replace(before, quarantined=()))
+
+    def _change(self, change: Callable[[Orders], Orders]) -> int:
         with self._lock, self._exclusively():
             before = self.read()
-            unloaded = before.unloaded - {model} if serve else before.unloaded | {model}
-            orders = Orders(before.number + 1, unloaded)
+            orders = replace(change(before), number=before.number + 1)
             self._write(orders)
         return orders.number
 
@@ -85,12 +116,15 @@ class OrderFile:
             self._own = orders
             return
         draft = self._file.with_suffix(".new")
-        draft.write_text(json.dumps({"number": orders.number, "unloaded": sorted(orders.unloaded)}))
+        draft.write_text(json.dumps(asdict(orders) | {"unloaded": sorted(orders.unloaded)}), encoding="utf-8")
         draft.replace(self._file)
 
 
 class ControlledSource:
-    """Finds what another source finds, without the models that are unloaded. Belongs to the thread that polls."""
+    """Finds what another source finds, without the models that are unloaded and the versions in quarantine.
+
+    Belongs to the thread that polls.
+    """
 
     def __init__(self, source: Source, orders: OrderFile) -> None:
         self._source = source
@@ -105,7 +139,43 @@ class ControlledSource:
         found = self._source.poll(settled)
         self.unloaded = {name: model for name, model in found.items() if name in orders.unloaded}
         self.number = orders.number
-        return {name: model for name, model in found.items() if name not in orders.unloaded}
+        return {name: _obeying(model, orders) for name, model in found.items() if name not in orders.unloaded}
+
+
+def _obeying(model: ModelOnDisk, orders: Orders) -> ModelOnDisk:
+    """A model without the versions that are in quarantine, which it has beside the others then."""
+    named = {(its.version, its.fingerprint): its.reason for its in orders.quarantined if its.model == model.config.name}
+    if not named:
+        return model
+    reasons = {its.version: named.get((its.version, its.fingerprint), "") for its in model.versions}
+    return replace(
+        model,
+        versions=tuple(its for its in model.versions if not reasons[its.version]),
+        quarantined={version: reason for version, reason in reasons.items() if reason},
+    )
+
+
+class OrderWatch:
+    """Has the orders that others give carried out here, in a thread of its own, until it is closed; twice is safe."""
+
+    def __init__(self, orders: OrderFile, source: ControlledSource, look: Callable[[], None]) -> None:
+        """`look` has this process look for orders now."""
+        self._orders = orders
+        self._source = source
+        self._look = look
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="orders", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            if self._orders.read().number != self._source.number:
+                self._look()
 
 
 class Board(Protocol):
@@ -131,18 +201,6 @@ class ModelControl:
         self._board = board
         self._look = look
         self._wait_seconds = wait_seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="model-control", daemon=True)
-
-    def start(self) -> None:
-        """Begin to look for orders that other workers were given."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop looking. Twice is safe."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def load(self, model: str) -> None:
         """Have every worker look at a model anew and serve it; returns when all do.
@@ -181,11 +239,6 @@ class ModelControl:
                 return workers
             time.sleep(CHECK_SECONDS)
         raise DeadlineExceeded(f"Not every worker has carried this out within {self._wait_seconds:g} seconds; it will")
-
-    def _watch(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
-            if self._orders.read().number != self._source.number:
-                self._look()
 
 
 def _is_tried(statuses: tuple[VersionStatus, ...]) -> bool:

@@ -31,6 +31,10 @@ ENDED_SHOWN = 10
 """How many ended versions of a model the status goes on showing."""
 
 
+QUARANTINED = "ABORTED"
+"""The status code of a version that is in quarantine, and of no other."""
+
+
 class State(StrEnum):
     START = "START"
     LOADING = "LOADING"
@@ -52,6 +56,10 @@ class VersionStatus:
     def failed(self) -> bool:
         return self.error_code != "OK"
 
+    @property
+    def quarantined(self) -> bool:
+        return self.error_code == QUARANTINED
+
 
 Statuses = Mapping[str, tuple[VersionStatus, ...]]
 """The versions of every listed model, newest first."""
@@ -63,7 +71,9 @@ class Runnable(Protocol):
     signatures: Mapping[str, Any]
     metadata: Mapping[str, Any]
 
-    def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]: ...
+    def run(self, signature: str, inputs: Mapping[str, Array], caller: Caller = PATIENT) -> dict[str, Array]:
+        """Run a signature; what takes longer than the caller has time is stopped where that can be done."""
+        ...
 
     def close(self) -> None: ...
 
@@ -74,9 +84,8 @@ class LoadedModel(Runnable, Protocol):
     about: About
     """What people are told of it."""
 
-    @property
-    def answers_in_loop(self) -> bool:
-        """Whether its requests may be answered in an event loop."""
+    def answers_in_loop(self, body_bytes: int) -> bool:
+        """Whether a request with a body of this size may be answered in an event loop."""
 
     def run(self, signature: str, inputs: Mapping[str, Array], caller: Caller = PATIENT) -> dict[str, Array]:
         """As for any runnable; what nobody waits for any more is not run."""
@@ -224,14 +233,28 @@ class Model:
             del self.versions[version]
 
     def find(self, version: int | None) -> Instance | None:
-        """A version that is available, or the latest one."""
+        """A version that is available, or the latest one; none that is in quarantine."""
+        quarantined = self.quarantined()
         if version is not None:
-            return self.versions.get(version, Version()).instance
+            return None if version in quarantined else self.versions.get(version, Version()).instance
         return max(
-            (its.instance for its in self.versions.values() if its.instance is not None),
+            (
+                its.instance
+                for number, its in self.versions.items()
+                if its.instance is not None and number not in quarantined
+            ),
             key=lambda instance: instance.version,
             default=None,
         )
+
+    def quarantined(self) -> Mapping[int, str]:
+        """The versions in quarantine, with the reasons."""
+        return self.on_disk.quarantined if self.on_disk else {}
+
+    def why_not(self, version: int | None) -> str:
+        """Why a version, or the latest one, is in quarantine; "" where it is not for that that there is none."""
+        quarantined = self.quarantined()
+        return quarantined.get(max(quarantined, default=0) if version is None else version, "")
 
     def labels(self) -> Mapping[str, int]:
         return self.on_disk.config.labels if self.on_disk else {}
@@ -259,10 +282,15 @@ class Model:
         return Snapshot(self.on_disk, known)
 
     def statuses(self) -> tuple[VersionStatus, ...]:
-        return tuple(
-            VersionStatus(version, its.state, its.error_code, its.error_message)
-            for version, its in sorted(self.versions.items(), reverse=True)
-        )
+        known = {
+            version: VersionStatus(version, its.state, its.error_code, its.error_message)
+            for version, its in self.versions.items()
+        }
+        known |= {
+            version: VersionStatus(version, State.END, QUARANTINED, reason)
+            for version, reason in self.quarantined().items()
+        }
+        return tuple(known[version] for version in sorted(known, reverse=True))
 
     def _wanted(self) -> tuple[int, ...]:
         if self.on_disk is None:

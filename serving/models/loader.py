@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from serving import capacity, metrics
+from serving.inputs.image_spec import ImageInput, read_image_input
 from serving.models.about import describe
 from serving.models.batching import Batcher
 from serving.models.golden import check_golden
@@ -15,8 +16,9 @@ from serving.models.lifecycle import LoadError
 from serving.models.limits import plan, sizes_asked
 from serving.models.parameters import BatchingParameters, parameters_of_model, read_parameters
 from serving.models.provenance import Inspector
+from serving.models.runs import Noted, Runs, VersionPath
 from serving.models.runtime import choose_device, list_gpus, session_config
-from serving.models.servable import Servable, clean_message, error_code
+from serving.models.servable import DEFAULT_SIGNATURE, Servable, clean_message, error_code
 from serving.models.statistics import Counted, Statistics
 from serving.models.trial import are_quick, try_signatures
 from serving.models.warmup import first_requests, warm_up
@@ -29,39 +31,60 @@ class Loader:
     """Loads SavedModels for one worker. `gpus` are the names of those it may choose from."""
 
     def __init__(
-        self, settings: Settings, gpus: Sequence[str] | None = None, statistics: Statistics | None = None
+        self,
+        settings: Settings,
+        gpus: Sequence[str] | None = None,
+        statistics: Statistics | None = None,
+        runs: Runs | None = None,
     ) -> None:
         found = list_gpus() if gpus is None else gpus
         device = choose_device(found, settings.worker_index)
-        threads = capacity.tensorflow_threads(capacity.this_machine(), settings.workers)
+        self._threads = capacity.tensorflow_threads(capacity.this_machine(), settings.workers)
         log.info(
-            "worker %d runs models on %s, TensorFlow threads: %d", settings.worker_index, device.description, threads
+            "worker %d runs models on %s, TensorFlow threads: %d",
+            settings.worker_index,
+            device.description,
+            self._threads,
         )
-        self._config = session_config(device, threads)
+        self._config = session_config(device, self._threads)
         self._inspect = Inspector.from_settings(settings)
         self._check_golden = settings.check_golden
         self._timeout_seconds = settings.request_timeout_seconds
         self._target_seconds = settings.latency_target_ms / 1000
         self._parameters = read_parameters(settings.batching_parameters_file)
         self._statistics = statistics or Statistics(None, 0)
+        self._runs = runs or Runs()
 
     def __call__(self, name: str, version: int, path: Path) -> Batcher:
         """Check, load, warm up and try the SavedModel at `path`; LoadError says why it cannot be."""
+        with self._runs.loading(VersionPath(name, version, str(path))):
+            return self._load(name, version, path)
+
+    def _load(self, name: str, version: int, path: Path) -> Batcher:
         started = time.perf_counter()
         with _load_errors():
             inspected = self._inspect(path)
             asked = parameters_of_model(path, self._parameters)
             servable = Servable(path, self._config, self._timeout_seconds)
         with _load_errors(), _closed_on_failure(servable):
+            image_input = _image_input(servable, path)
             _warm_up(servable, path)
             if self._check_golden:
                 check_golden(servable, path)
             inspected.confirm()
-        batcher = self._batcher(name, version, path, servable, asked)
+        batcher = self._batcher(name, version, path, servable, asked, image_input)
         metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
         return batcher
 
-    def _batcher(self, name: str, version: int, path: Path, servable: Servable, asked: BatchingParameters) -> Batcher:
+    def _batcher(
+        self,
+        name: str,
+        version: int,
+        path: Path,
+        servable: Servable,
+        asked: BatchingParameters,
+        image_input: ImageInput | None,
+    ) -> Batcher:
         """Try the signatures, and decide by that how each is run."""
         profiles = try_signatures(servable, sizes_asked(asked))
         plans = {signature: plan(profile, asked, self._target_seconds) for signature, profile in profiles.items()}
@@ -72,8 +95,15 @@ class Loader:
         if is_quick:
             servable.run_in_callers_thread([signature for signature, profile in profiles.items() if profile.quick])
         counted = Counted(servable, self._statistics.of(name, version))
+        noted = Noted(counted, self._runs, VersionPath(name, version, str(path)))
         on_slow = partial(servable.run_in_callers_thread, ())
-        return Batcher(counted, plans, name, is_quick, on_slow, about=describe(path, first_requests(path)))
+        about = describe(path, first_requests(path), image_input)
+        return Batcher(noted, plans, name, is_quick, on_slow, about=about, runs_at_once=self._threads)
+
+
+def _image_input(servable: Servable, path: Path) -> ImageInput | None:
+    inputs = {name: signature.inputs for name, signature in servable.signatures.items()}
+    return read_image_input(path, inputs, DEFAULT_SIGNATURE)
 
 
 def _warm_up(servable: Servable, path: Path) -> None:

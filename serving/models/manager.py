@@ -9,7 +9,7 @@ from typing import Any
 
 from serving.errors import InvalidArgument, NotFound, Unavailable
 from serving.models.decisions import LoadVersion, Snapshot, backoff_seconds, next_action, next_retry
-from serving.models.lifecycle import Handle, Instance, Load, LoadError, Model, State, Statuses, Version
+from serving.models.lifecycle import Handle, Instance, Load, LoadedModel, LoadError, Model, State, Statuses, Version
 from serving.models.source import Source, VersionOnDisk
 
 log = logging.getLogger(__name__)
@@ -103,16 +103,23 @@ class ModelManager:
             instance = model.find(version)
             if instance is not None:
                 return instance.lend()
+            quarantine = model.why_not(version)
+        if quarantine:
+            raise Unavailable(f"Model {name} is in quarantine: {quarantine}")
         if self._stop.is_set():
             raise Unavailable("The server is shutting down")
         asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise NotFound(f"Servable not found for request: {asked}")
 
-    def answers_in_loop(self, name: str) -> bool:
-        """Whether the requests to any version of a model may be answered in an event loop; False when there is none."""
+    def knows(self, name: str) -> bool:
+        """Whether a model of that name is listed."""
+        return name in self._models
+
+    def answers_in_loop(self, name: str, body_bytes: int) -> bool:
+        """Whether a request of this size to any version of a model may be answered in an event loop."""
         with self._lock:
             instances = [its.instance for its in self._models.get(name, _UNKNOWN).versions.values() if its.instance]
-        return bool(instances) and all(instance.servable.answers_in_loop for instance in instances)
+        return bool(instances) and all(instance.servable.answers_in_loop(body_bytes) for instance in instances)
 
     def version_of_label(self, name: str, label: str) -> int:
         """The version that a label stands for now; InvalidArgument when it stands for none."""
@@ -126,10 +133,21 @@ class ModelManager:
 
     def batching(self, name: str) -> dict[str, Mapping[str, Any]]:
         """How the requests to each available version of a model are batched, by the version's number as text."""
+        return {version: servable.batching for version, servable in self._loaded(name).items()}
+
+    def image_inputs(self, name: str) -> dict[str, Mapping[str, Any]]:
+        """How pictures become the input of those available versions of a model that take any, as JSON."""
+        return {
+            version: its.about.image_input.document
+            for version, its in self._loaded(name).items()
+            if its.about.image_input
+        }
+
+    def _loaded(self, name: str) -> dict[str, LoadedModel]:
+        """The available versions of a model, by their numbers as text."""
         with self._lock:
             versions = sorted(self._models.get(name, Model()).versions.items())
-            loaded = {version: its.instance.servable for version, its in versions if its.instance is not None}
-        return {str(version): servable.batching for version, servable in loaded.items()}
+            return {str(version): its.instance.servable for version, its in versions if its.instance is not None}
 
     def statuses(self) -> Statuses:
         """The versions of every listed model, newest first, with the last few that ended."""

@@ -59,10 +59,14 @@ class VersionOnDisk:
 
 @dataclass(frozen=True)
 class ModelOnDisk:
-    """A model and all its version directories, highest first, whatever its policy wants of them."""
+    """A model and all its version directories, highest first, whatever its policy wants of them.
+
+    Not among them are those in quarantine: they must not be run, for these reasons.
+    """
 
     config: ModelConfig
     versions: tuple[VersionOnDisk, ...]
+    quarantined: Mapping[int, str] = field(default_factory=dict)
 
 
 Settled = Callable[[Path], bool]

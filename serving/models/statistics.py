@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.caller import PATIENT, Caller
 from serving.models.lifecycle import Runnable
 from serving.tensors.spec import Array
 
@@ -188,9 +189,9 @@ class Counted:
         self._model = model
         self._counters = counters
 
-    def run(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, signature: str, inputs: Mapping[str, Array], caller: Caller = PATIENT) -> dict[str, Array]:
         started = time.perf_counter_ns()
-        outputs = self._model.run(signature, inputs)
+        outputs = self._model.run(signature, inputs, caller)
         self._counters.executed(row_count(inputs), time.perf_counter_ns() - started)
         return outputs
 

@@ -161,7 +161,8 @@ def attach(
             _allow_origin(answer, settings.cors_origins, _SENT if guard is None else _SENT_WITH_KEYS)
         if accepted := environ.get("HTTP_ACCEPT_ENCODING"):
             _compress(answer, accepted)
-        record(notes, environ["REQUEST_METHOD"], notes.path, answer.status, environ.get("REMOTE_ADDR", ""))
+        if not notes.caller.answered:  # else that has been recorded
+            record(notes, environ["REQUEST_METHOD"], notes.path, answer.status, environ.get("REMOTE_ADDR", ""))
         return answer
 
     def record(notes: Trace, method: str, path: str, status: int, peer: str) -> None:

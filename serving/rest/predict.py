@@ -20,7 +20,9 @@ class PredictRequest(NamedTuple):
     inputs: Mapping[str, Array]
 
 
-def read_predict(signatures: Mapping[str, Signature], body: bytes, make_room: MakeRoom = unbounded) -> PredictRequest:
+def read_predict(
+    signatures: Mapping[str, Signature], body: bytes | memoryview, make_room: MakeRoom = unbounded
+) -> PredictRequest:
     """Read a predict request to a model with these signatures; InvalidArgument says what is wrong with it."""
     document = _read_fast(signatures, body, make_room) or _read_carefully(body, make_room)
     asked_for = schemas.signature_name(document)
@@ -33,17 +35,19 @@ def read_predict(signatures: Mapping[str, Signature], body: bytes, make_room: Ma
     return PredictRequest(signature, "instances" in loaded, next(iter(loaded.values())))
 
 
-def check_envelope(body: bytes, make_room: MakeRoom = unbounded) -> None:
+def check_envelope(body: bytes | memoryview, make_room: MakeRoom = unbounded) -> None:
     """Raise what is wrong with a request whichever model it is for."""
     schemas.signature_name(_read_carefully(body, make_room))
 
 
-def _read_carefully(body: bytes, make_room: MakeRoom) -> Any:
+def _read_carefully(body: bytes | memoryview, make_room: MakeRoom) -> Any:
     make_room(body)
     return parse(body)
 
 
-def _read_fast(signatures: Mapping[str, Signature], body: bytes, make_room: MakeRoom) -> dict[str, Any] | None:
+def _read_fast(
+    signatures: Mapping[str, Signature], body: bytes | memoryview, make_room: MakeRoom
+) -> dict[str, Any] | None:
     """The document of a usual body, in which tensors stand already; None for any other."""
     found = outline(body)
     if found is None:

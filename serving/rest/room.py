@@ -12,6 +12,7 @@ from flask import request
 
 from serving.errors import PayloadTooLarge, ServingError, Unavailable
 from serving.memory import Memory
+from serving.request_body import LARGE_BYTES
 from serving.rest.body import read_buffer
 from serving.rest.http import trace
 from serving.settings import Settings, environ_name
@@ -41,12 +42,12 @@ class Room:
             request.environ, settings.max_body_bytes, settings.max_decompressed_bytes, self._for_decompressing
         )
 
-    def read_text(self) -> bytes:
-        """The same as bytes of its own."""
+    def read_text(self) -> bytes | memoryview:
+        """The same, as bytes of its own where those cost little; the careful way to read it makes them of any."""
         body = self.read_body()
         if len(body) > UNCOUNTED_BYTES:
             self._for_text(len(body))
-        return bytes(body)
+        return bytes(body) if len(body) < LARGE_BYTES else body
 
     def reading(self) -> "Objects":
         """What to read the tensors of the request in hand in, as a context that gives back what was taken."""

@@ -24,6 +24,7 @@ from serving.models.lifecycle import Handle, VersionStatus
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
+from serving.rest.forms import answers, readers
 from serving.rest.http import heed_deadline, malformed, trace
 from serving.rest.predict import check_envelope, read_predict
 from serving.rest.prefix import everything_below
@@ -64,7 +65,7 @@ class _Protocol:
         self._room = room
         self._settings = settings
         self._look_methods = ("GET",) if settings.upstream_status else ("GET", "HEAD")
-        self._verbs: dict[str, Callable[[ModelChoice, bytes], Answer]] = {
+        self._verbs: dict[str, Callable[[ModelChoice, bytes | memoryview], Answer]] = {
             "predict": self._predict,
             "classify": self._classify,
             "regress": self._regress,
@@ -92,32 +93,49 @@ class _Protocol:
         choice = _choice(match)
         return self._metadata(choice) if match["metadata"] else self._status(choice)
 
-    def _predict(self, choice: ModelChoice, body: bytes) -> Answer:
-        with self._borrow_for(choice, body) as handle:
-            with self._room.reading() as objects:
-                asked = read_predict(handle.servable.signatures, body, objects.make_room)
+    def _predict(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
+        environ, caller = request.environ, trace().caller
+        read = readers.reader_of(environ.get("CONTENT_TYPE", ""))
+        accepted = answers.accepted(environ.get("HTTP_ACCEPT", ""))
+        with self._borrow_for(choice, body) if read is None else self._borrow(choice) as handle:
+            servable = handle.servable
+            if read is None:
+                with self._room.reading() as objects:
+                    asked = read_predict(servable.signatures, body, objects.make_room)
+            else:
+                asked = read(self._sent(body), servable.signatures, servable.about.image_input)
             self._room.note_tensors(body, asked.inputs)
-            outputs = self._models.run(handle, asked.signature, asked.inputs, trace().caller)
-        write = encode.encode_rows if asked.in_rows else encode.encode_columns
-        return _versioned(write(outputs, self._settings.non_finite), handle.version)
+            media_type = answers.choose(accepted, asked.signature)
+            outputs = self._models.run(handle, asked.signature, asked.inputs, caller)
+        return _versioned(answers.write(media_type, outputs, asked.in_rows, self._settings.non_finite), handle.version)
 
-    def _classify(self, choice: ModelChoice, body: bytes) -> Answer:
+    def _sent(self, body: bytes | memoryview) -> readers.Sent:
+        environ = request.environ
+        return readers.Sent(
+            body,
+            environ["CONTENT_TYPE"],
+            environ.get("QUERY_STRING", ""),
+            self._settings.max_decompressed_bytes,
+            trace().caller.check,
+        )
+
+    def _classify(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
         signature_name, examples = self._examples(body)
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_classify)
             classes, scores = self._models.classify(handle, signature, examples, trace().caller)
-        return _versioned(encode.encode_classes(classes, scores, self._settings.non_finite), handle.version)
+        return _versioned_json(encode.encode_classes(classes, scores, self._settings.non_finite), handle.version)
 
-    def _regress(self, choice: ModelChoice, body: bytes) -> Answer:
+    def _regress(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
         signature_name, examples = self._examples(body)
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_regress)
             values = self._models.regress(handle, signature, examples, trace().caller)
-        return _versioned(encode.encode_regressions(values, self._settings.non_finite), handle.version)
+        return _versioned_json(encode.encode_regressions(values, self._settings.non_finite), handle.version)
 
     def _metadata(self, choice: ModelChoice) -> Answer:
         with self._borrow(choice) as handle:
-            return _versioned(orjson.dumps(_metadata(handle)), handle.version)
+            return _versioned_json(orjson.dumps(_metadata(handle)), handle.version)
 
     def _status(self, choice: ModelChoice) -> Answer:
         statuses = self._models.statuses(choice)
@@ -128,12 +146,12 @@ class _Protocol:
             raise InvalidArgument("Missing model name in request.")
         models = [
             {"name": name, "model_version_status": [_status(status) for status in statuses], "version_labels": labels}
-            | {"batching": batching}
+            | {"batching": batching, "image_input": self._models.image_inputs(name)}
             for name, (statuses, labels, batching) in self._models.models().items()
         ]
         return json_answer(orjson.dumps({"models": models}))
 
-    def _borrow_for(self, choice: ModelChoice, body: bytes) -> Handle:
+    def _borrow_for(self, choice: ModelChoice, body: bytes | memoryview) -> Handle:
         """Borrow a version before its request is read; of an error in both, that of the request is told."""
         try:
             return self._borrow(choice)
@@ -142,7 +160,7 @@ class _Protocol:
                 check_envelope(body, objects.make_room)
             raise
 
-    def _examples(self, body: bytes) -> tuple[str, list[Any]]:
+    def _examples(self, body: bytes | memoryview) -> tuple[str, list[Any]]:
         with self._room.reading() as objects:
             objects.make_room(body)
             document = parse(body)
@@ -185,8 +203,11 @@ def _example_signature(handle: Handle, name: str, check: Callable[[Signature], N
     return signature
 
 
-def _versioned(body: bytes, version: int) -> Answer:
-    answer = json_answer(body)
+def _versioned_json(body: bytes, version: int) -> Answer:
+    return _versioned(json_answer(body), version)
+
+
+def _versioned(answer: Answer, version: int) -> Answer:
     answer.headers["X-Model-Version"] = str(version)
     return answer
 

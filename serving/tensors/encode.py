@@ -29,7 +29,7 @@ def encode_rows(outputs: Mapping[str, Array], non_finite: NonFinite) -> bytes:
 
     Every output must have at least one dimension, and all the same dimension 0.
     """
-    _check_rows(outputs)
+    check_rows(outputs)
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
         return orjson.dumps({"predictions": _writable(name, array, non_finite)}, option=_OPTIONS)
@@ -69,7 +69,8 @@ def encode_flat(name: str, array: Array, non_finite: NonFinite) -> Any:
     return _writable(name, array.reshape(-1), non_finite)
 
 
-def _check_rows(outputs: Mapping[str, Array]) -> None:
+def check_rows(outputs: Mapping[str, Array]) -> None:
+    """Raise InvalidArgument unless all outputs have the same number of rows."""
     if not outputs:
         raise InvalidArgument("Cannot convert empty tensor map to JSON")
     expected = None

@@ -14,9 +14,9 @@ _SIGNATURE = rb'"signature_name"' + _SPACE + rb":" + _SPACE + rb'"([^"\\\x00-\x1
 _HEAD = re.compile(
     _SPACE + rb"\{" + _SPACE + rb"(?:" + _SIGNATURE + rb"," + _SPACE + rb')?"(instances|inputs)"' + _SPACE + rb":"
 )
-_TAIL = re.compile(rb"," + _SPACE + _SIGNATURE + rb"\Z")
+_SIGNATURE_LAST = re.compile(rb"," + _SPACE + _SIGNATURE + rb"\Z")
 _TAIL_BYTES = 300
-"""How far from the end a signature's name is looked for; a longer one is found by parsing the body."""
+"""How much of the end is looked at, for the signature's name; a longer one is found by parsing the body."""
 
 
 class Outline(NamedTuple):
@@ -27,17 +27,21 @@ class Outline(NamedTuple):
     text: memoryview
 
 
-def outline(body: bytes) -> Outline | None:
+def outline(body: bytes | memoryview) -> Outline | None:
     """The outline of a body; None for one of another form, and for some that only parsing can tell."""
     head = _HEAD.match(body)
-    end = len(body.rstrip(b" \t\r\n")) - 1
-    if head is None or body[end] != ord("}"):
+    if head is None:
         return None
     start, (name, key) = head.end(), head.groups()
-    named = body.rfind(b'"signature_name"', max(start, end - _TAIL_BYTES), end)
-    if named != -1 and (tail := _TAIL.match(body, body.rfind(b",", start, named), end)):
-        name, end = tail[1], tail.start()
+    near = max(start, len(body) - _TAIL_BYTES)
+    tail = bytes(body[near:]).rstrip(b" \t\r\n")
+    if not tail.endswith(b"}"):
+        return None
+    tail = tail[:-1]
+    named = tail.rfind(b'"signature_name"')
+    if named != -1 and (signature := _SIGNATURE_LAST.match(tail, tail.rfind(b",", 0, named))):
+        name, tail = signature[1], tail[: signature.start()]
     try:
-        return Outline("" if name is None else name.decode(), key.decode(), memoryview(body)[start:end])
+        return Outline("" if name is None else name.decode(), key.decode(), memoryview(body)[start : near + len(tail)])
     except UnicodeDecodeError:
         return None

@@ -34,15 +34,19 @@ _UPSTREAM_TEXTS = {
 }
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes | memoryview) -> Any:
     """The value of a JSON document; InvalidArgument says what is wrong with it and where."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
-        value = _parse_slowly(body.removeprefix(_BYTE_ORDER_MARK))
-    if len(body) > 2 * MAX_DEPTH and body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        value = _parse_slowly(bytes(body).removeprefix(_BYTE_ORDER_MARK))
+    if len(body) > 2 * MAX_DEPTH and _may_be_deep(bytes(body)):
         _check_depth(value)
     return value
+
+
+def _may_be_deep(body: bytes) -> bool:
+    return body.count(b"[") + body.count(b"{") > MAX_DEPTH
 
 
 def _check_depth(value: Any) -> None:

@@ -21,6 +21,8 @@ FROM_BYTES = 2048
 """Smaller tensors are read as fast in other ways."""
 PIECE_BYTES = 64 * 1024
 """How much is read at a time: the parser has the interpreter to itself for a quarter of a millisecond."""
+NEAR_BYTES = 1024
+"""How far from the end of a piece there must be a comma."""
 
 _NUMBER_CHARACTERS = b"0123456789+-.eE \t\r\n"
 _BUFFERS: dict[str, tuple[Literal["d", "i", "u"], type[Any]]] = {
@@ -51,43 +53,53 @@ def skim(text: memoryview, dtype: DType) -> Array | None:
             depth += forms[-1].count(b"[") - forms[-1].count(b"]")
             whole += b"]" * depth
             numbers.append(_numbers(parser, whole, dtype))
+        flat = _cast(numbers, dtype)
     except (ValueError, RuntimeError, TypeError):
         return None
     finally:
         _idle.append(parser)
-    shape = _shape(b",".join(forms))
-    flat = numbers[0] if len(numbers) == 1 else np.concatenate(numbers)
-    return None if shape is None or math.prod(shape) != flat.size else flat.reshape(shape)
+    shape = _shape(b",".join(forms), flat.size)
+    return None if shape is None else flat.reshape(shape)
 
 
 def _pieces(text: memoryview) -> Iterator[memoryview]:
     """The text, cut at commas; ValueError where there is none for long."""
     start, stop = 0, PIECE_BYTES
     while stop < len(text):
-        stop = start + bytes(text[start:stop]).rindex(b",")
+        near = max(start, stop - NEAR_BYTES)
+        stop = near + bytes(text[near:stop]).rindex(b",")
         yield text[start:stop]
         start, stop = stop + 1, stop + 1 + PIECE_BYTES
     yield text[start:]
 
 
-def _shape(form: bytes) -> tuple[int, ...] | None:
-    """The shape of nested lists, of which all but the numbers is given; None when they are ragged."""
+def _shape(form: bytes, size: int) -> tuple[int, ...] | None:
+    """The shape of nested lists of `size` numbers, of which all but the numbers is given; None for ragged ones."""
     rank = len(form) - len(form.lstrip(b"["))
-    if not 1 <= rank <= MAX_RANK:
+    if not size or not 1 <= rank <= MAX_RANK:
         return None
     shape = [form.find(b"]") - rank + 1]
-    for depth in range(1, rank):  # the first list of each depth ends with as many brackets, and holds so many lists
+    for depth in range(1, rank - 1):  # the first list of each depth ends with as many brackets, and holds so many lists
         shape.insert(0, form.count(b"]" * depth, 0, form.find(b"]" * (depth + 1)) + depth))
+    if rank > 1:
+        shape.insert(0, size // (math.prod(shape) or 1))
+    if math.prod(shape) != size or len(form) != _form_bytes(shape):
+        return None
     return tuple(shape) if form == _form(shape) else None
 
 
 def _numbers(parser: simdjson.Parser, text: bytearray, dtype: DType) -> Array:
-    """The numbers of a JSON text, whatever lists they are in; ValueError when one does not fit the dtype."""
+    """The numbers of a JSON text, whatever lists they are in, in the widest dtype of their kind."""
     wanted, buffer = _BUFFERS["f" if dtype.kind is Kind.DECIMAL else dtype.numpy.kind]
     parsed = parser.parse(text)
     if not isinstance(parsed, simdjson.Array):
         raise TypeError("it is no list")
-    values = np.frombuffer(parsed.as_buffer(of_type=wanted), dtype=buffer)
+    return np.frombuffer(parsed.as_buffer(of_type=wanted), dtype=buffer)
+
+
+def _cast(numbers: list[Array], dtype: DType) -> Array:
+    """All numbers, in their dtype; ValueError when one does not fit it."""
+    values = numbers[0] if len(numbers) == 1 else np.concatenate(numbers)
     if not _fits(values, dtype):
         raise ValueError("a number is out of range")
     with np.errstate(over="ignore"):
@@ -100,6 +112,14 @@ def _form(shape: Sequence[int]) -> bytes:
     for size in reversed(shape):
         form = b"[" + (form + b",") * (size - 1) + form + b"]"
     return form
+
+
+def _form_bytes(shape: Sequence[int]) -> int:
+    """How long such lists are, which may be many times as long as a ragged text that begins like them."""
+    length = 0
+    for size in reversed(shape):
+        length = (length + 1) * size + 1
+    return length
 
 
 def _fits(values: Array, dtype: DType) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import DeadlineExceeded, NotFound
-from serving.models.control import ControlledSource, ModelControl, OrderFile, Orders
+from serving.models.control import ControlledSource, ModelControl, OrderFile, Orders, OrderWatch, Quarantined
 from serving.models.lifecycle import State, Statuses, VersionStatus
 from tests.fakes import FakeSource, on_disk
 from tests.server import wait_for
@@ -123,11 +123,47 @@ def test_orders_given_to_other_workers_are_seen(tmp_path: Path, source: FakeSour
     orders = OrderFile(tmp_path)
     controlled = ControlledSource(source, orders)
     looked = threading.Event()
-    control = ModelControl(orders, controlled, FakeBoard(controlled), looked.set)
-    control.start()
+    watch = OrderWatch(orders, controlled, looked.set)
     try:
         OrderFile(tmp_path).give("half", serve=False)
         wait_for(looked.is_set, "the order is seen", 30)
     finally:
-        control.close()
-        control.close()
+        watch.close()
+        watch.close()
+
+
+class TestQuarantine:
+    @pytest.fixture
+    def orders(self, tmp_path: Path) -> OrderFile:
+        return OrderFile(tmp_path)
+
+    @pytest.fixture
+    def controlled(self, source: FakeSource, orders: OrderFile) -> ControlledSource:
+        source.set("half", on_disk(1), on_disk(2))
+        orders.quarantine(Quarantined("half", 2, "as made", "it ends workers"))
+        return ControlledSource(source, orders)
+
+    def test_a_version_in_quarantine_is_left_out_with_the_reason(self, controlled: ControlledSource) -> None:
+        model = controlled.poll()["half"]
+        assert [version.version for version in model.versions] == [1]
+        assert model.quarantined == {2: "it ends workers"}
+        assert controlled.poll()["twice"].quarantined == {}
+
+    def test_other_files_are_tried(self, controlled: ControlledSource, source: FakeSource) -> None:
+        source.set("half", on_disk(1), on_disk(2, "mended"))
+        model = controlled.poll()["half"]
+        assert [version.version for version in model.versions] == [2, 1]
+        assert not model.quarantined
+
+    def test_loading_a_model_by_hand_tries_it_again(self, controlled: ControlledSource, orders: OrderFile) -> None:
+        orders.give("twice", serve=True)
+        assert controlled.poll()["half"].quarantined
+        orders.give("half", serve=True)
+        assert not controlled.poll()["half"].quarantined
+
+    def test_everything_can_be_forgiven_at_once(self, controlled: ControlledSource, orders: OrderFile) -> None:
+        before = orders.read().number
+        orders.forgive()
+        orders.forgive()
+        assert not controlled.poll()["half"].quarantined
+        assert controlled.number == before + 1

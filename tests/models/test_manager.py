@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from serving.errors import InvalidArgument, NotFound, Unavailable
-from serving.models.lifecycle import ENDED_SHOWN, State, Statuses, VersionStatus
+from serving.models.lifecycle import ENDED_SHOWN, QUARANTINED, State, Statuses, VersionStatus
 from serving.models.manager import ModelManager
-from serving.models.source import All, Latest, ModelOnDisk, Settled, Specific, nothing_settled
+from serving.models.source import All, Latest, ModelOnDisk, Settled, Specific, VersionOnDisk, nothing_settled
 from tests.fakes import FakeClock, FakeLoader, FakeServable, FakeSource, on_disk
 
 DEADLINE = 10.0
@@ -784,3 +784,59 @@ class TestMemory:
 
         assert gc.get_freeze_count() > before
         assert collectors == ["model-manager"] * 2  # the beginning and the end of one
+
+
+class TestQuarantine:
+    """A version in quarantine is not among those on disk, but beside them."""
+
+    @staticmethod
+    def quarantine(source: FakeSource, *versions: VersionOnDisk) -> None:
+        source.set("half", *versions, quarantined={3: "it ends workers"})
+
+    def test_requests_are_told_so_and_may_come_again(
+        self, source: FakeSource, manager: ModelManager, loader: FakeLoader
+    ) -> None:
+        source.set("half", on_disk(3))
+        manager.reconcile()
+        self.quarantine(source)
+        manager.reconcile()
+        for version in (None, 3):
+            with pytest.raises(Unavailable, match="Model half is in quarantine: it ends workers"):
+                manager.borrow("half", version)
+        with pytest.raises(NotFound):
+            manager.borrow("half", 2)
+        assert loader.servables[0].closes == 1
+
+    def test_its_status_says_why(self, source: FakeSource, manager: ModelManager) -> None:
+        source.set("half", on_disk(3))
+        manager.reconcile()
+        self.quarantine(source)
+        manager.reconcile()
+        assert manager.statuses()["half"] == (VersionStatus(3, State.END, QUARANTINED, "it ends workers"),)
+
+    def test_the_next_lower_version_serves_meanwhile(self, source: FakeSource, manager: ModelManager) -> None:
+        source.set("half", on_disk(3), on_disk(2))
+        manager.reconcile()
+        assert latest(manager) == 3
+        self.quarantine(source, on_disk(2))
+        manager.reconcile()
+        assert latest(manager) == 2
+        assert states(manager) == {3: "END", 2: "AVAILABLE"}
+
+    def test_a_new_worker_settles_without_it(
+        self, source: FakeSource, manager: ModelManager, loader: FakeLoader
+    ) -> None:
+        self.quarantine(source)
+        manager.reconcile()
+        assert manager.wait_until_settled(0)
+        assert loader.loaded == []
+        with pytest.raises(Unavailable, match="quarantine"):
+            manager.borrow("half")
+
+    def test_it_is_loaded_when_it_is_out_of_it(self, source: FakeSource, manager: ModelManager) -> None:
+        self.quarantine(source)
+        manager.reconcile()
+        source.set("half", on_disk(3))
+        manager.reconcile()
+        assert latest(manager) == 3
+        assert states(manager) == {3: "AVAILABLE"}

@@ -13,6 +13,7 @@ import pytest
 from tensorflow.core.protobuf import config_pb2
 
 from serving import errors
+from serving.caller import Caller
 from serving.models.runtime import Device, session_config, tf
 from serving.models.servable import Servable, clean_message, error_code
 from serving.tensors.spec import DTYPES, TensorSpec
@@ -376,6 +377,13 @@ class TestErrors:
             servable.run(DEFAULT, {"x": endless})
         assert time.perf_counter() - started < 15 * SHORT_TIMEOUT
         assert servable.run(DEFAULT, {"x": harmless})["y"].tolist() == harmless.tolist()
+
+    def test_a_loop_is_stopped_when_its_callers_time_is_over(self, loaded: Servables) -> None:
+        servable = loaded(saved_models.endless, timeout=60)
+        now = time.monotonic()
+        with pytest.raises(errors.DeadlineExceeded, match=r"took longer than the 0\.[23]\d* seconds"):
+            servable.run(DEFAULT, {"x": floats(1)}, Caller(now, now + 0.3))
+        assert servable.run(DEFAULT, {"x": floats(-1)}, Caller(now, now + 30))["y"].tolist() == [-1]
 
     def test_a_model_out_of_memory_asks_for_fewer_rows_and_the_next_run_works(self, loaded: Servables) -> None:
         servable = loaded(saved_models.memory_hog)

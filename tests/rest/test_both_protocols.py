@@ -196,7 +196,7 @@ def test_levels_without_end_are_refused(client: FlaskClient, protocol: V1) -> No
     assert error(client.post(protocol.path("half_plus_two"), data=body))
 
 
-@pytest.mark.parametrize("content_type", [None, "application/x-www-form-urlencoded", "multipart/form-data", "x"])
+@pytest.mark.parametrize("content_type", [None, "application/x-www-form-urlencoded", "text/plain", "x"])
 def test_the_content_type_does_not_matter(client: FlaskClient, protocol: V1, content_type: str | None) -> None:
     body, headers = protocol.body({"x": row(1)})
     answer = client.post(protocol.path("half_plus_two"), data=body, headers=headers, content_type=content_type)

@@ -133,6 +133,40 @@ def test_a_request_is_typed_by_its_signature(
     assert fits(document, schema, body) is described
 
 
+def test_every_example_of_a_table_works(client: FlaskClient, document: dict[str, Any]) -> None:
+    sent = 0
+    for path, operation in runs(document):
+        content = operation["requestBody"]["content"].get("text/csv", {})
+        for name, example in content.get("examples", {}).items():
+            answer = client.post(path, data=example["value"], content_type="text/csv")
+            refused = name in {each.partition(",")[0] for each in REFUSED.get(path, ())}
+            assert answer.status_code == (400 if refused else 200), (path, answer.text)
+            sent += 1
+    assert sent > 10
+
+
+def test_other_media_types_are_described_where_a_signature_fits_them(tmp_path: Path) -> None:
+    saved_models.scale(tmp_path / "1", 1.0, shape=(None, 2, 3))
+    (tmp_path / "1" / "image_input.json").write_text('{"color": "gray"}')
+    with serve(model_dir=tmp_path) as client:
+        document = result(client.get("/openapi.json"))
+    validate(document)
+    operation = document["paths"]["/v1/models/model:predict"]["post"]
+    assert set(operation["requestBody"]["content"]) == {
+        "application/json", "application/x-npy", "image/jpeg", "image/png", "multipart/form-data",
+    }  # fmt: skip
+    assert set(operation["responses"]["200"]["content"]) == {"application/json", "application/x-npy"}
+    assert "406" in operation["responses"]
+
+
+def test_the_signature_for_other_media_types_is_a_parameter(document: dict[str, Any]) -> None:
+    paths = document["paths"]
+    (parameter,) = paths["/v1/models/several_signatures:predict"]["post"]["parameters"]
+    assert (parameter["name"], parameter["in"]) == ("signature_name", "query")
+    assert set(parameter["schema"]["enum"]) == {"serving_default", "negate", "halve"}
+    assert paths["/v1/models/half_plus_two:predict"]["post"]["parameters"] == []
+
+
 def test_an_example_is_taken_from_the_warm_up_data(tmp_path: Path) -> None:
     saved_models.several_inputs(tmp_path / "1")
     strings = np.array([b"warm", b"up"], object)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest.mock import patch
@@ -146,6 +147,20 @@ def test_64_bit_integers_are_exact() -> None:
     assert array is not None
     assert array.tolist() == [9223372036854775807, -9223372036854775808, 9007199254740993]
     assert np.array_equal(skimmed("[18446744073709551615]", "DT_UINT64"), np.array([2**64 - 1], np.uint64))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"[[{'1,' * 10_000}1]{',[1]' * 10_000}]", f"[{'[' * 60}1{']' * 60}{',1' * 100_000}]"],
+    ids=["one long row before many short ones", "one deep row before many flat ones"],
+)
+def test_lists_that_a_text_only_begins_with_are_not_built(text: str) -> None:
+    tracemalloc.start()
+    read = skimmed(text)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert read is None
+    assert peak < 20 * len(text), f"{peak} bytes for a text of {len(text)}"
 
 
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=4)

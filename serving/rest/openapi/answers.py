@@ -58,6 +58,12 @@ class ListedModel(ModelStatus):
         required=True,
         metadata={"description": "By version, then by signature."},
     )
+    image_input = fields.Dict(
+        keys=fields.String(),
+        values=fields.Dict(keys=fields.String()),
+        required=True,
+        metadata={"description": "By version: how pictures become the input of those versions that take any."},
+    )
 
 
 class ModelList(Schema):

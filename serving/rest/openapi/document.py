@@ -21,8 +21,8 @@ _ABOUT = """\
 Serves TensorFlow SavedModels. What is below is what is loaded now: each model has paths of its own, and each of its
 signatures a request and an answer of its own, with an example that can be sent as it is.
 
-Bodies are read as JSON whatever their Content-Type says. Where the server asks for a key, send it as
-`Authorization: Bearer KEY`.
+Bodies are read as JSON whatever their Content-Type says, but for the other media types that an operation lists. Where
+the server asks for a key, send it as `Authorization: Bearer KEY`.
 """
 
 

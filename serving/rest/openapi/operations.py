@@ -16,8 +16,9 @@ ERRORS = {
     403: "It is not allowed.",
     404: "There is no such model, version or path.",
     405: "The path takes another method.",
+    406: "No form of answer that Accept takes holds this one.",
     413: "The body is too large.",
-    415: "The body is in an encoding that is not read here.",
+    415: "The body is in a form or an encoding that is not read here.",
     500: "The server or the model failed.",
     503: "Try again later: the model is being loaded, or there is no room for the request.",
     504: "The model took too long.",
@@ -38,7 +39,12 @@ def answer(schema: Any, text: str, errors: Iterable[int], **headers: str) -> Res
     """The responses of an operation: what it gives, and which errors."""
     described = {name.replace("_", "-"): _header(text) for name, text in headers.items()}
     success = {"description": text, "content": _content(schema), **({"headers": described} if described else {})}
-    return {"200": success} | {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in errors}
+    return {"200": success} | error_responses(errors)
+
+
+def error_responses(errors: Iterable[int]) -> Responses:
+    """The answers to errors of these statuses."""
+    return {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in errors}
 
 
 def body(schema: JsonSchema, examples: Mapping[str, Any], required: bool = True) -> dict[str, Any]:

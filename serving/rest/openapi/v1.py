@@ -8,7 +8,7 @@ from apispec import APISpec
 from serving.models.about import class_labels
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest.loaded import LoadedVersion
-from serving.rest.openapi import tensors
+from serving.rest.openapi import forms, tensors
 from serving.rest.openapi.answers import Metadata, ModelList, ModelStatus
 from serving.rest.openapi.operations import (
     LOOK_ERRORS,
@@ -17,6 +17,7 @@ from serving.rest.openapi.operations import (
     any_of,
     body,
     choices,
+    error_responses,
     escaped,
     identifier,
     parameter,
@@ -92,7 +93,17 @@ def _describe_version(spec: APISpec, version: LoadedVersion, settings: Settings)
                     X_Model_Version=_VERSION_HEADER,
                 ),
             }
+            if method == "predict":
+                _add_forms(operation, version, signatures)
             spec.path(f"/v1/models/{escaped(version.model)}{choice}:{method}", operations={"post": operation})
+
+
+def _add_forms(operation: dict[str, Any], version: LoadedVersion, signatures: Sequence[Signature]) -> None:
+    """Add the media types beside JSON."""
+    operation["parameters"] = forms.signature_parameter(signatures)
+    operation["requestBody"]["content"] |= forms.request_content(version, signatures)
+    operation["responses"]["200"]["content"] |= forms.answer_content(signatures)
+    operation["responses"] |= error_responses((406,))
 
 
 class _Call:

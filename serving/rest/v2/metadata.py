@@ -17,13 +17,14 @@ PLATFORM = "tensorflow_savedmodel"
 
 def model_metadata(handle: Handle, versions: Sequence[int]) -> dict[str, Any]:
     """The metadata of a model: of its default signature, or of the only one that it has."""
-    signature = described(handle)
+    signature, image_input = described(handle), handle.servable.about.image_input
     return {
         "name": handle.model,
         "versions": [str(version) for version in sorted(versions)],
         "platform": PLATFORM,
         "inputs": _tensors(signature.inputs if signature else {}),
         "outputs": _tensors(signature.outputs if signature else {}),
+        **({"parameters": {"image_input": image_input.document}} if image_input else {}),
     }
 
 

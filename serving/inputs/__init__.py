@@ -1,0 +1,1 @@
+"""Tensors in the forms that people have them in: arrays, tables, pictures. Bytes to tensors and back, no HTTP."""

@@ -1,0 +1,66 @@
+"""Threads for requests, shared out so that those to one model leave some to the others.
+
+Each model has a lane. What arrives in it is called by the threads in the order of its arrival, but by no more of them
+than the lane's share at a time, and only so much may wait. Lanes take turns: a call of a lane that had nothing to do
+waits for one call of each other lane at most, however many wait there.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+Call = Callable[[], None]
+
+
+@dataclass(eq=False)
+class _Lane:
+    """`held` is how many threads it has, or is about to have; what waits does so for one of these."""
+
+    name: str
+    held: int = 0
+    waiting: deque[Call] = field(default_factory=deque)
+
+
+class Lanes:
+    """Threads that call what they are given. Unlike those of an executor, none is waited for when the process ends."""
+
+    def __init__(self, threads: int, max_waiting: int) -> None:
+        """`max_waiting` is how many calls of one lane may wait."""
+        self._share = max(1, threads // 2)
+        self._max_waiting = max_waiting
+        self._lock = threading.Lock()
+        self._lanes: dict[str, _Lane] = {}
+        self._ready: SimpleQueue[tuple[_Lane, Call]] = SimpleQueue()
+        for number in range(threads):
+            threading.Thread(target=self._run, name=f"request_{number}", daemon=True).start()
+
+    def submit(self, name: str, call: Call) -> bool:
+        """Have something called as soon as it can be; False, and never, when too many calls of its lane wait."""
+        with self._lock:
+            lane = self._lanes.setdefault(name, _Lane(name))
+            if lane.held < self._share:
+                lane.held += 1
+                self._ready.put((lane, call))
+            elif len(lane.waiting) < self._max_waiting:
+                lane.waiting.append(call)
+            else:
+                return False
+        return True
+
+    def _run(self) -> None:
+        while True:
+            lane, call = self._ready.get()
+            call()
+            self._go_on(lane)
+
+    def _go_on(self, lane: _Lane) -> None:
+        """Queue up again for the next call of a lane, behind what the others have to do."""
+        with self._lock:
+            if lane.waiting:
+                self._ready.put((lane, lane.waiting.popleft()))
+                return
+            lane.held -= 1
+            if not lane.held:
+                del self._lanes[lane.name]

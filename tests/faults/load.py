@@ -1,0 +1,137 @@
+"""Clients that ask the same again and again, in a thread of their own, and note what becomes of every request."""
+
+import asyncio
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import uvloop
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+BROKEN = 0
+"""Stands for the status of a request whose connection ended before its answer."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request: when it was sent (monotonic clock), how long it took, and the status of its answer."""
+
+    at: float
+    seconds: float
+    status: int
+
+
+class Load:
+    """As many clients as are asked for, each of which sends its next request when it has the answer to the last."""
+
+    def __init__(self, port: int, request: bytes, clients: int, pause: float = 0.0) -> None:
+        """`pause` is how long a client waits before it asks again, in seconds."""
+        self.asked: list[Asked] = []
+        self.port, self.request, self.pause = port, request, pause
+        self.stopped = False
+        self._clients = clients
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Load":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped = True
+        self._thread.join()
+
+    def for_seconds(self, seconds: float) -> list[Asked]:
+        """Run by itself for so long; what was asked."""
+        with self:
+            time.sleep(seconds)
+        return self.asked
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(_Client(self, loop).run() for _ in range(self._clients)))
+
+
+class _Client(asyncio.Protocol):
+    def __init__(self, load: Load, loop: asyncio.AbstractEventLoop) -> None:
+        self._load, self._loop = load, loop
+        self._answer = bytearray()
+        self._transport: Any = None
+        self._whole: asyncio.Future[int] | None = None
+
+    async def run(self) -> None:
+        while not self._load.stopped:
+            started = time.monotonic()
+            status = await self._ask()
+            self._load.asked.append(Asked(started, time.monotonic() - started, status))
+            if self._load.pause or status == BROKEN:
+                await asyncio.sleep(self._load.pause or 0.01)
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _ask(self) -> int:
+        self._answer.clear()
+        self._whole = self._loop.create_future()
+        try:
+            if self._transport is None or self._transport.is_closing():
+                self._transport, _ = await self._loop.create_connection(lambda: self, "127.0.0.1", self._load.port)
+            self._transport.write(self._load.request)
+        except OSError:
+            return BROKEN
+        return await self._whole
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        head, ends, body = self._answer.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        if ends and length and len(body) >= int(length[1]):
+            if b"\r\nconnection: close" in head.lower():
+                self._transport.close()
+                self._transport = None
+            self._end(int(head[9:12]))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._transport is None or self._transport.is_closing():
+            self._transport = None
+            self._end(BROKEN)
+
+    def _end(self, status: int) -> None:
+        if self._whole is not None and not self._whole.done():
+            self._whole.set_result(status)
+
+
+def predict(model: str, instances: Any, *headers: str) -> bytes:
+    """A predict request as it is sent."""
+    return post(f"/v1/models/{model}:predict", {"instances": instances}, *headers)
+
+
+def post(path: str, body: Any, *headers: str) -> bytes:
+    text = json.dumps(body).encode()
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(text)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + text
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+def latency(asked: Iterable[Asked], part: float, status: int = 200) -> float:
+    """The seconds that a part of the answers with a status did not exceed; infinite where there are none."""
+    ordered = sorted(its.seconds for its in asked if its.status == status)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else float("inf")
+
+
+def count(asked: Iterable[Asked], wanted: Callable[[Asked], bool]) -> int:
+    return sum(wanted(its) for its in asked)
+
+
+def goodput(asked: Iterable[Asked], seconds: float) -> float:
+    """Requests a second that were answered 200."""
+    return count(asked, lambda its: its.status == 200) / seconds

@@ -1,0 +1,68 @@
+"""Threads that are shared out between lanes."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from serving.lanes import Lanes
+from tests.server import wait_for
+
+
+class Calls:
+    """Calls that wait until a test lets them go on, and what has begun."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.go_on = threading.Event()
+
+    def __call__(self, name: str) -> Callable[[], None]:
+        def call() -> None:
+            self.begun.append(name)
+            assert self.go_on.wait(30)
+
+        return call
+
+
+@pytest.fixture
+def calls() -> Iterator[Calls]:
+    calls = Calls()
+    yield calls
+    calls.go_on.set()
+
+
+def test_a_lane_has_half_of_the_threads_at_most(calls: Calls) -> None:
+    lanes = Lanes(4, max_waiting=10)
+    for _ in range(10):
+        assert lanes.submit("flood", calls("flood"))
+    assert lanes.submit("other", calls("other"))
+    wait_for(lambda: "other" in calls.begun, "the other lane has its turn", 30)
+    assert sorted(calls.begun) == ["flood", "flood", "other"]
+
+
+def test_all_that_was_taken_is_called_in_order(calls: Calls) -> None:
+    lanes = Lanes(2, max_waiting=100)
+    calls.go_on.set()
+    for number in range(50):
+        assert lanes.submit("one", calls(str(number)))
+    wait_for(lambda: len(calls.begun) == 50, "all are called", 30)
+    assert calls.begun == [str(number) for number in range(50)]
+
+
+def test_a_full_lane_refuses_and_the_others_do_not(calls: Calls) -> None:
+    lanes = Lanes(2, max_waiting=3)
+    assert [lanes.submit("full", calls("full")) for _ in range(6)] == [True] * 4 + [False] * 2
+    assert lanes.submit("other", calls("other"))
+    calls.go_on.set()
+    wait_for(lambda: len(calls.begun) == 5, "what was taken is called", 30)
+    assert lanes.submit("full", calls("full"))
+
+
+def test_lanes_take_turns_for_a_single_thread(calls: Calls) -> None:
+    lanes = Lanes(1, max_waiting=10)
+    for _ in range(5):
+        lanes.submit("flood", calls("flood"))
+    lanes.submit("other", calls("other"))
+    calls.go_on.set()
+    wait_for(lambda: len(calls.begun) == 6, "all are called", 30)
+    assert calls.begun.index("other") <= 2

@@ -1,0 +1,73 @@
+"""Metrics that several processes count together."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server import ROOT, environment
+
+WORKER = """
+import os, signal, sys
+from pathlib import Path
+from serving import metrics
+
+number, requests = int(sys.argv[1]), int(sys.argv[2])
+directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+metrics.count_as(number, directory)
+metrics.show_model_states({("half", 1): "AVAILABLE"})
+count, seconds = metrics.request_metrics("half", "1", "predict", 200)
+for _ in range(requests):
+    metrics.note(count, 1)
+    metrics.note(seconds, 0.001)
+metrics.count_noted()
+if sys.argv[3] == "show":
+    print(metrics.render(directory).decode())
+sys.stdout.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def run(directory: Path, number: int, requests: int, show: str = "") -> str:
+    """Let a worker of this number count requests and be killed; what it shows before that."""
+    return subprocess.run(
+        [sys.executable, "-c", WORKER, str(number), str(requests), show],
+        cwd=ROOT,
+        env=environment(PROMETHEUS_MULTIPROC_DIR=directory),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    ).stdout
+
+
+def value(text: str, name: str) -> float:
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+
+
+def test_a_worker_that_takes_the_place_of_another_counts_on_in_its_files(directory: Path) -> None:
+    run(directory, 0, 5)
+    run(directory, 1, 3)
+    before = sorted(directory.iterdir())
+    shown = run(directory, 0, 2, "show")
+    assert value(shown, "serving_requests_total{") == 10
+    assert value(shown, 'serving_request_seconds_bucket{le="+Inf"') == 10
+    assert sorted(directory.iterdir()) == before
+
+
+@pytest.mark.parametrize("left", [b"", (60_000).to_bytes(4, "little") + b"\x7f" * 65_532])
+def test_a_file_that_was_left_broken_does_not_stop_the_next_worker(directory: Path, left: bytes) -> None:
+    (directory / "counter_0.db").write_bytes(left)
+    assert value(run(directory, 0, 2, "show"), "serving_requests_total{") == 2
+
+
+def test_what_is_counted_has_its_place_on_the_disk_before_that_is_full(directory: Path) -> None:
+    run(directory, 0, 1)
+    files = [file.stat() for file in directory.iterdir()]
+    assert len(files) == 3
+    assert all(file.st_blocks * 512 >= file.st_size for file in files)
