@@ -263,6 +263,7 @@ class Connection(asyncio.Protocol):
         self._answering = False
         if self._answered is not None:
             self._give_back(self._answered)
+            self._answered = None  # a client that is idle must not hold on to its last body
         if self._transport.is_closing():
             return
         if isinstance(answer, bytes):
