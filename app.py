@@ -15,6 +15,7 @@ from serving.rest import console, docs, http, site, v1
 from serving.rest.application import Application
 from serving.rest.guard import make_guard
 from serving.rest.quick import lanes, quick_requests
+from serving.rest.room import Room
 from serving.rest.v2 import routes as v2
 from serving.settings import Settings
 
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None) -> Application:
     services.callback(board.close)
     services.callback(OrderWatch(orders, source, manager.look_now).close)
 
+    room = Room(settings)
     app = Application(__name__)
     app.extensions["services"] = services
     app.extensions["model_manager"] = manager
@@ -50,9 +52,9 @@ def create_app(settings: Settings | None = None) -> Application:
     app.extensions["leave"] = inference.leave
     app.extensions["lane"] = lanes(inference)
     app.extensions["is_quick"] = quick_requests(inference)
-    http.attach(app, settings, request_logs, guard)
-    app.register_blueprint(v1.blueprint(inference, settings))
-    app.register_blueprint(v2.blueprint(inference, settings))
+    http.attach(app, settings, request_logs, guard, room.leave)
+    app.register_blueprint(v1.blueprint(inference, settings, room))
+    app.register_blueprint(v2.blueprint(inference, settings, room))
     app.register_blueprint(site.blueprint(inference, settings.metrics_dir, sees))
     app.register_blueprint(docs.blueprint(inference, settings))
     if settings.console:

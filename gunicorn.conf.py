@@ -70,6 +70,7 @@ def when_ready(server: Any) -> None:
 
     gc.collect()
     gc.freeze()
+    server.log.info(boot.memory_line(settings))
 
 
 def pre_fork(server: Any, worker: Any) -> None:

@@ -23,7 +23,7 @@ from serving.models.parameters import read_parameters
 from serving.models.quarantine import Deaths
 from serving.models.source import wanted
 from serving.models.statistics import Statistics
-from serving.settings import Settings, environ_name, is_loopback
+from serving.settings import REQUEST_MEMORY_SHARES, Settings, environ_name, is_loopback
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 OWNER_VARIABLE = "_SERVING_RUNTIME_DIR_OWNER"
@@ -52,8 +52,13 @@ def prepare(environ: MutableMapping[str, str]) -> Settings:
     check_exposure(settings, [settings.host])
     check_audit_file(settings.audit_file)
     read_parameters(settings.batching_parameters_file)  # each worker reads them; what is wrong is said here, once
+    check_request_memory(settings)
     plan = capacity.plan(
-        capacity.this_machine(count_gpus()), wanted_bytes(settings), settings.workers, settings.threads
+        capacity.this_machine(count_gpus()),
+        wanted_bytes(settings),
+        settings.memory_for_requests,
+        settings.workers,
+        settings.threads,
     )
     runtime_dir = settings.runtime_dir or _make_runtime_dir(environ)
     settings = replace(settings, workers=plan.workers, threads=plan.threads, runtime_dir=runtime_dir)
@@ -170,6 +175,25 @@ def listening_hosts(addresses: Iterable[Any], environ: Mapping[str, str]) -> lis
     fds = given + [address for address in addresses if isinstance(address, int)]
     found = [_socket_name(fd) for fd in fds] if fds else list(addresses)
     return [name[0] for name in found if isinstance(name, tuple)]
+
+
+def check_request_memory(settings: Settings) -> None:
+    """Raise SettingsError where a body of the largest size would never find the memory to be received."""
+    least = settings.max_body_bytes * REQUEST_MEMORY_SHARES
+    if settings.memory_for_requests < least:
+        raise SettingsError(
+            f"{environ_name('request_memory_bytes')}={settings.request_memory_bytes} is too little for bodies of "
+            f"{environ_name('max_body_bytes')}={settings.max_body_bytes}: give {least} or more"
+        )
+
+
+def memory_line(settings: Settings) -> str:
+    """What a worker may take in memory beside its models, for the log."""
+    requests, worker = settings.memory_for_requests >> 20, capacity.WORKER_BYTES >> 20
+    return (
+        f"each of {settings.workers} workers takes up to {requests} MiB for requests, beside some {worker} MiB of its "
+        f"own and {capacity.MODEL_FACTOR} times the size of its models"
+    )
 
 
 def check_audit_file(path: Path | None) -> None:

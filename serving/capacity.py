@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MEBI = 1024 * 1024
-WORKER_BYTES = 600 * MEBI
-"""A worker with TensorFlow imported and room for requests, before any model."""
+WORKER_BYTES = 350 * MEBI
+"""A worker with TensorFlow imported, before any model and any request."""
 MODEL_FACTOR = 3
 """Memory of a loaded model by its size on disk: the variables, the graph, and a second version during an update."""
 THREADS = 8
@@ -41,9 +41,12 @@ class Plan:
     threads: int
 
 
-def plan(machine: Machine, model_bytes: int, workers: int = 0, threads: int = 0) -> Plan:
-    """Fit a server whose models take `model_bytes` on disk to a machine; 0 workers or threads leaves them to choose."""
-    by_memory = machine.memory // (WORKER_BYTES + MODEL_FACTOR * model_bytes)
+def plan(machine: Machine, model_bytes: int, request_bytes: int, workers: int = 0, threads: int = 0) -> Plan:
+    """Fit a server whose models take `model_bytes` on disk to a machine; 0 workers or threads leaves them to choose.
+
+    `request_bytes` is what the requests of a worker may take in memory.
+    """
+    by_memory = machine.memory // (WORKER_BYTES + request_bytes + MODEL_FACTOR * model_bytes)
     workers = workers or machine.gpus or max(1, min(machine.cores, by_memory))
     return Plan(workers, threads or THREADS)
 

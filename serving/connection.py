@@ -47,7 +47,7 @@ FRAMING_BYTES = 64 * 1024
 class Limits:
     """What one connection may cost. Sizes in bytes, times in seconds."""
 
-    target_bytes: int = 4094
+    line_bytes: int = 4094
     headers: int = 100
     header_bytes: int = 8190
     head_bytes: int = 64 * 1024
@@ -115,6 +115,7 @@ class Connection(asyncio.Protocol):
         self._refused: Refused | None = None
         self._held_back: list[bytes] = []
         self._head_bytes = 0
+        self._header_bytes = 0
         self._body_left = 0
         self._received_bytes = 0
         self._has_begun = False
@@ -198,12 +199,15 @@ class Connection(asyncio.Protocol):
         if not self._request.target:
             self._request.method = self._parser.get_method().decode("ascii")
         self._request.target += url
-        if len(self._request.target) > self._limits.target_bytes:
+        if len(self._request.method) + len(self._request.target) + len("  HTTP/1.1") > self._limits.line_bytes:
             raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "The request's path is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._request.headers if self._in_head else self._trailers
         headers.append((name.lower(), value))
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > self._limits.head_bytes:
+            raise _head_too_large()
         if len(headers) > self._limits.headers or len(name) + len(value) > self._limits.header_bytes:
             raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many or too long headers")
 
@@ -222,7 +226,7 @@ class Connection(asyncio.Protocol):
         if length > limits.body_bytes:
             raise _too_large(limits)
         if length > max(UNCOUNTED_BYTES, self._front.memory.free):
-            raise _NO_MEMORY
+            raise _no_memory()
         self._in_head, self._trailers, self._body_left, self._received_bytes = False, [], length, 0
         request.is_compressed = b"content-encoding" in fields
         request.content_type = fields.get(b"content-type", b"")
@@ -249,7 +253,8 @@ class Connection(asyncio.Protocol):
         self._request.caller = Caller(arrived, arrived + self._limits.answer_seconds)
         self._complete.append(self._request)
         self._request = Request()
-        self._in_head, self._has_begun, self._head_bytes, self._body_left = True, False, 0, 0
+        self._in_head, self._has_begun = True, False
+        self._head_bytes = self._header_bytes = self._body_left = 0
 
     # What the worker calls.
 
@@ -258,6 +263,7 @@ class Connection(asyncio.Protocol):
         self._answering = False
         if self._answered is not None:
             self._give_back(self._answered)
+            self._answered = None  # a client that is idle must not hold on to its last body
         if self._transport.is_closing():
             return
         if isinstance(answer, bytes):
@@ -326,7 +332,7 @@ class Connection(asyncio.Protocol):
             self._refuse(cause if isinstance(cause, Refused) else _malformed(error))
         if self._in_head:
             if self._head_bytes > self._limits.head_bytes:
-                self._refuse(Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large"))
+                self._refuse(_head_too_large())
         elif self._received_bytes > 2 * self._request.body_bytes + FRAMING_BYTES:
             self._refuse(Refused(HTTPStatus.BAD_REQUEST, "The chunks of the request body are too small"))
 
@@ -337,13 +343,13 @@ class Connection(asyncio.Protocol):
             self._held_back.append(data)
             self._ahead_bytes += size
         else:
-            self._refuse(_NO_MEMORY)
+            self._refuse(_no_memory())
 
     def _count(self, request: Request) -> None:
         """Take memory for what has come of a body, and for some more."""
         more = request.body_bytes - UNCOUNTED_BYTES - request.counted_bytes + COUNTED_BYTES
         if not self._front.memory.take(more):
-            raise _NO_MEMORY
+            raise _no_memory()
         request.counted_bytes += more
 
     def _give_back(self, request: Request) -> None:
@@ -433,6 +439,12 @@ def _malformed(error: Exception) -> Refused:
     return Refused(HTTPStatus.BAD_REQUEST, f"The request is not valid HTTP/1.1: {error}")
 
 
-_NO_MEMORY = Refused(
-    HTTPStatus.SERVICE_UNAVAILABLE, "The requests in hand take all the memory that there is for them; try again later"
-)
+def _head_too_large() -> Refused:
+    return Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large")
+
+
+def _no_memory() -> Refused:
+    return Refused(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The requests in hand take all the memory that there is for them; try again later",
+    )

@@ -21,6 +21,10 @@ MAX_WAITING = 10_000
 """Lines that wait to be written, before more are dropped: some megabytes, and a second of many requests."""
 
 
+MAX_WORD = 1024
+"""What is written at most of a path: strangers choose it, and a line of each of their requests goes to the disk."""
+_SAFE = "!\"#$%&'()*+,/:;<=>?@[\\]^_`{|}~-."
+
 WRITE_SECONDS = 0.1
 """How often the lines of requests are written."""
 
@@ -129,14 +133,20 @@ def request_logs(access: bool, form: str, audit_file: Path | None) -> tuple[Acce
 def configure(form: str) -> None:
     """Send the log records of the server and of gunicorn to standard error in the given form."""
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        _JsonFormatter() if form == JSON else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-    )
+    handler.setFormatter(_JsonFormatter() if form == JSON else _TextFormatter("%(asctime)s %(levelname)s %(message)s"))
     for name in ("serving", "gunicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(logging.INFO)
         logger.propagate = False
+
+
+class _TextFormatter(logging.Formatter):
+    """What a record says goes on in lines that are indented, so that none of it passes for another record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        first, *others = super().format(record).split("\n")
+        return "\n    ".join([_printable(first), *map(_printable, others)])
 
 
 class _JsonFormatter(logging.Formatter):
@@ -158,12 +168,26 @@ def _second(when: int) -> str:
 
 def _as_text(entry: Access) -> str:
     return (
-        f"{_utc(entry.when)} {entry.status} {entry.method} {entry.path} model={entry.model or '-'} "
-        f"version={entry.version or '-'} ms={entry.milliseconds:.2f} id={entry.request_id}"
+        f"{_utc(entry.when)} {entry.status} {_word(entry.method)} {_word(entry.path)} "
+        f"model={_word(entry.model) or '-'} version={entry.version or '-'} "
+        f"ms={entry.milliseconds:.2f} id={_word(entry.request_id)}"
         f"{' caller=' + quote(entry.caller, safe=':/@.') if entry.caller else ''}\n"
     )
 
 
+def _word(text: str) -> str:
+    """A text as one word of a line: no space, no end of a line, nothing that a terminal obeys, and not too long."""
+    if not (text.isascii() and text.isprintable() and " " not in text):
+        text = quote(text, safe=_SAFE, errors="replace")
+    return text if len(text) <= MAX_WORD else text[:MAX_WORD] + "..."
+
+
+def _printable(line: str) -> str:
+    """A line without what a terminal obeys or what some program takes for the end of a line."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
 def _as_json(entry: Access) -> str:
+    entry = entry._replace(path=entry.path[:MAX_WORD])
     fields = entry._asdict() | {"when": _utc(entry.when), "milliseconds": round(entry.milliseconds, 3)}
     return json.dumps({"time": fields.pop("when"), **fields}) + "\n"

@@ -18,6 +18,8 @@ from serving.errors import SettingsError
 
 PREFIX = "SERVING_"
 MEBI = 1024 * 1024
+REQUEST_MEMORY_SHARES = 5
+"""Of the memory for requests a share is for bodies, one for texts and tensors, the others are for objects."""
 
 
 def _whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -148,7 +150,7 @@ class Settings:
     max_body_bytes: int = setting(16 * MEBI, _whole(1), "largest request body, as it is sent")
     max_decompressed_bytes: int = setting(64 * MEBI, _whole(1), "largest request body, after decompression")
     request_memory_bytes: int = setting(
-        0, _whole(0), "memory that the requests of a worker may take together; 0 is 32 times SERVING_MAX_BODY_BYTES"
+        0, _whole(0), "memory that the requests of a worker may take together; 0 is 40 times SERVING_MAX_BODY_BYTES"
     )
     max_connections: int = setting(
         1000, _whole(1), "connections that a worker has at once; more wait until it has fewer"
@@ -217,17 +219,22 @@ class Settings:
     @property
     def bodies_bytes(self) -> int:
         """What the bodies that a worker holds as they came, and the answers that it has yet to send, may take."""
-        return self.memory_for_requests // 4
+        return self.memory_for_requests // REQUEST_MEMORY_SHARES
 
     @property
-    def reading_bytes(self) -> int:
-        """What those that a worker reads may take decompressed, as they are parsed, and as tensors."""
-        return self.memory_for_requests - self.bodies_bytes
+    def texts_bytes(self) -> int:
+        """What those bodies may take that are copied or decompressed to be read, and the tensors in them."""
+        return self.memory_for_requests // REQUEST_MEMORY_SHARES
+
+    @property
+    def objects_bytes(self) -> int:
+        """What the objects may take that JSON becomes while it is read."""
+        return self.memory_for_requests - self.bodies_bytes - self.texts_bytes
 
     @property
     def memory_for_requests(self) -> int:
         """What the requests of a worker may take together."""
-        return self.request_memory_bytes or 32 * self.max_body_bytes
+        return self.request_memory_bytes or 40 * self.max_body_bytes
 
     @property
     def metrics_dir(self) -> Path | None:

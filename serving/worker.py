@@ -7,6 +7,7 @@ may be is answered in the loop itself, in a fiber (serving/fibers.py); every oth
 import asyncio
 import contextlib
 import faulthandler
+import io
 import logging
 import math
 import mmap
@@ -216,7 +217,7 @@ class _Front:
             self._stopping.set()
 
     def note_refusal(self, request: Request, status: HTTPStatus) -> str:
-        path = request.target[: self.limits.target_bytes].partition(b"?")[0].decode("latin-1")
+        path = request.target[: self.limits.line_bytes].partition(b"?")[0].decode("latin-1")
         sent_id = next((value for name, value in request.headers if name == b"x-request-id"), b"")
         return self._note_refusal(request.method, path, sent_id.decode("latin-1"), status.value)
 
@@ -237,6 +238,7 @@ class _Front:
         for caller in [caller for caller in self._in_hand if caller.deadline < time_over]:
             request, connection = self._in_hand.pop(caller)
             caller.answered = True
+            request.body = io.BytesIO()  # whatever still waits to read it no longer will
             connection.send(*self._refuse(request, _OUT_OF_TIME, self._stays(request)))
         self._looks_for_late = bool(self._in_hand)
         if self._looks_for_late:
@@ -250,6 +252,8 @@ class _Front:
         return request.keep_alive and not self._draining
 
     def _answer_later(self, request: Request, connection: Connection) -> None:
+        if request.caller.answered:
+            return
         answer, keep_alive = self._answer(request, connection)
         with contextlib.suppress(RuntimeError):  # the loop has ended without waiting for this answer
             self._loop.call_soon_threadsafe(self._send, request, connection, answer, keep_alive)

@@ -19,7 +19,6 @@ class FakeServable:
     def __init__(self, signatures: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None) -> None:
         self.signatures = signatures or {}
         self.metadata = metadata or {}
-        self.answers_in_loop = False
         self.batching: Mapping[str, Any] = {}
         self.about = About()
         self.closes = 0
@@ -27,6 +26,9 @@ class FakeServable:
     def run(self, signature: str, inputs: Mapping[str, Any], caller: Caller = PATIENT) -> dict[str, Any]:
         assert not self.closes, "run after close"
         return dict(inputs)
+
+    def answers_in_loop(self, body_bytes: int) -> bool:
+        return False
 
     def close(self) -> None:
         self.closes += 1

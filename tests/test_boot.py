@@ -13,8 +13,11 @@ from serving.boot import (
     OWNER_VARIABLE,
     check_address,
     check_exposure,
+    check_request_memory,
     forget_worker,
     listening_hosts,
+    memory_line,
+    note_reach,
     own_runtime_dir,
     prepare,
     remove_runtime_dir,
@@ -223,3 +226,34 @@ def test_what_a_dead_worker_had_in_hand_is_given_back(environ: dict[str, str]) -
 
 def test_a_worker_gets_the_lowest_free_number() -> None:
     assert [worker_index(taken) for taken in (set(), {0}, {0, 2}, {1, 2})] == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize(("memory", "starts"), [(4999, False), (5000, True), (5001, True)])
+def test_the_memory_for_requests_must_hold_a_body_of_the_largest_size(memory: int, starts: bool) -> None:
+    settings = Settings(max_body_bytes=1000, request_memory_bytes=memory)
+    if starts:
+        check_request_memory(settings)
+    else:
+        with pytest.raises(
+            SettingsError, match=r"SERVING_REQUEST_MEMORY_BYTES=4999 is too little .* give 5000 or more"
+        ):
+            check_request_memory(settings)
+
+
+def test_the_memory_of_a_worker_is_told() -> None:
+    assert memory_line(Settings(workers=2)).startswith("each of 2 workers takes up to 640 MiB for requests")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "noted"),
+    [(["127.0.0.1", "::1"], None), (["127.0.0.1", "0.0.0.0"], "*"), ([], "*"), (["10.0.0.7"], "*")],
+)
+def test_workers_answer_to_any_name_where_not_only_this_machine_reaches_them(
+    hosts: list[str], noted: str | None
+) -> None:
+    environ: dict[str, str] = {}
+    note_reach(environ, hosts)
+    assert environ.get("SERVING_ALLOWED_HOSTS") == noted
+    environ = {"SERVING_ALLOWED_HOSTS": "models.example"}
+    note_reach(environ, hosts)
+    assert environ == {"SERVING_ALLOWED_HOSTS": "models.example"}

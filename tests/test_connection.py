@@ -179,9 +179,11 @@ class TestRefusals:
         assert transport.written.startswith(b"</healthz >HTTP/1.1 400 ")
         assert transport.half_closed
 
-    @pytest.mark.parametrize(("size", "status"), [(9, None), (10, None), (11, 414)])
-    def test_the_target_has_a_limit(self, size: int, status: int | None) -> None:
-        transport = answer_to(b"GET /" + b"a" * (size - 1) + b" HTTP/1.1\r\nHost: x\r\n\r\n", target_bytes=10)
+    @pytest.mark.parametrize(("size", "status"), [(29, None), (30, None), (31, 414)])
+    def test_the_line_has_a_limit(self, size: int, status: int | None) -> None:
+        line = b"GET /" + b"a" * (size - len("GET / HTTP/1.1")) + b" HTTP/1.1"
+        assert len(line) == size
+        transport = answer_to(line + b"\r\nHost: x\r\n\r\n", line_bytes=30)
         assert transport.written.startswith(b"</a") if status is None else status_of(transport) == status
 
     @pytest.mark.parametrize(("count", "status"), [(2, None), (3, None), (4, 431)])
@@ -192,6 +194,13 @@ class TestRefusals:
     @pytest.mark.parametrize(("size", "status"), [(9, None), (10, None), (11, 431)])
     def test_a_header_has_a_limit(self, size: int, status: int | None) -> None:
         transport = answer_to(b"GET / HTTP/1.0\r\na: " + b"b" * (size - 1) + b"\r\n\r\n", header_bytes=10)
+        assert transport.written == b"</ >" if status is None else status_of(transport) == status
+
+    @pytest.mark.parametrize(("size", "status"), [(99, None), (100, None), (101, 431)])
+    def test_the_headers_together_have_a_limit(self, size: int, status: int | None) -> None:
+        transport = answer_to(
+            b"GET / HTTP/1.0\r\na: " + b"b" * 50 + b"\r\nc: " + b"d" * (size - 52) + b"\r\n\r\n", head_bytes=100
+        )
         assert transport.written == b"</ >" if status is None else status_of(transport) == status
 
     def test_a_head_without_an_end_has_a_limit(self) -> None:
@@ -219,7 +228,7 @@ class TestRefusals:
         assert status_of(transport) == 400
 
     def test_an_answer_to_head_has_no_body_when_it_is_a_refusal(self) -> None:
-        transport = answer_to(b"HEAD /" + b"a" * 20 + b" HTTP/1.1\r\nHost: x\r\n\r\n", target_bytes=10)
+        transport = answer_to(b"HEAD /" + b"a" * 20 + b" HTTP/1.1\r\nHost: x\r\n\r\n", line_bytes=20)
         assert transport.written.startswith(b"HTTP/1.1 414 ")
         assert transport.written.endswith(b"\r\n\r\n")
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from sklearn.datasets import load_digits
 
 from serving.cli import main
-from tests.server import Server, serving
+from tests.server import ROOT, Server, serving
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -55,6 +55,16 @@ def test_it_classifies_examples(server: Server, held_out: tuple[list[list[list[f
     )
     (classes,) = answer.json["results"]
     assert max(classes, key=lambda pair: pair[1])[0] == held_out[1][3]
+
+
+def test_it_reads_the_picture_of_a_digit(server: Server) -> None:
+    picture = (ROOT / "docs" / "images" / "five.png").read_bytes()
+    answer = server.ask("POST", "/v1/models/digits:predict", picture, Content_Type="image/png")
+    assert [row["label"] for row in answer.json["predictions"]] == ["five"]
+    table = server.ask("POST", "/v1/models/digits:predict", picture, Content_Type="image/png", Accept="text/csv")
+    header, row = table.body.splitlines()
+    assert header.startswith(b"label,probabilities_0,")
+    assert row.startswith(b"five,")
 
 
 def test_the_commands_ask_it_too(

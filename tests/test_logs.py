@@ -53,6 +53,38 @@ def test_who_asked_is_in_the_line_and_cannot_forge_another() -> None:
     assert text.endswith(" id=abc caller=jwt:alice%20status%3D200%0A2026-11-22T11:30:00.250Z%20200%20%1B%5B31m\n")
 
 
+FORGED = "\r\n2026-11-22T11:30:00.250Z 200 GET /x model=m\x1b[31m\x00\u2028\x85\u202e\ud800"
+
+
+def test_nothing_of_a_request_forges_a_line_a_field_or_a_colour() -> None:
+    entry = ENTRY._replace(path="/v1/" + FORGED, method="GET" + FORGED, model="m" + FORGED, request_id="a" + FORGED)
+    for line in (written("text", entry), written("json", entry)):
+        assert line.isascii()
+        assert line.rstrip("\n").isprintable()
+        assert len(line.splitlines()) == 1
+    assert len(written("text", entry).split()) == len(written("text", ENTRY).split())
+    assert json.loads(written("json", entry))["model"] == "m" + FORGED
+
+
+def test_of_a_long_path_only_the_beginning_is_written() -> None:
+    entry = ENTRY._replace(path="/" + "a" * 5000)
+    assert all("a" * 1023 in line and len(line) < 1400 for line in (written("text", entry), written("json", entry)))
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_nothing_that_an_error_says_forges_a_record(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(form)
+    log = logging.getLogger("serving.test")
+    said = "it said " + FORGED.replace("\ud800", "")
+    log.error(said, exc_info=ValueError(said))
+    log.info("the next")
+    lines = capsys.readouterr().err.splitlines()
+    begun = [line for line in lines if not line.startswith("    ")]
+    assert len(begun) == 2
+    assert all(line.isprintable() for line in lines)
+    assert "the next" in begun[1]
+
+
 def test_lines_go_to_standard_output_and_for_auditors_to_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

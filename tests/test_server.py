@@ -16,7 +16,7 @@ import pytest
 
 from tests import saved_models
 from tests.conftest import Held
-from tests.server import ROOT, Answer, Load, Server, environment, free_port, gunicorn, serving, wait_for
+from tests.server import ROOT, Answer, Load, Server, environment, free_port, gunicorn, memory, serving, wait_for
 
 TIMES_2 = [4.0, 6.0]
 
@@ -285,9 +285,3 @@ def test_a_binary_tensor_of_16_megabytes_costs_less_than_30_of_memory(tmp_path: 
         before = memory(worker, "VmRSS")
         ask()
         assert memory(worker, "VmHWM") - before < 30e6
-
-
-def memory(pid: int, name: str) -> int:
-    """A line of /proc/PID/status in bytes."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))

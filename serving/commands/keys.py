@@ -15,7 +15,7 @@ import click
 from serving.access.grants import Grant, Right
 from serving.access.keys import NAME, Entry, KeyRing, Kind, digest, make_key, read_keys, write_keys
 from serving.access.limits import Limit
-from serving.commands.output import print_table
+from serving.commands.output import json_option, print_json, print_table
 from serving.errors import SettingsError
 from serving.settings import Settings, environ_name
 
@@ -68,6 +68,7 @@ def _name(context: Any, argument: Any, text: str) -> str:
 @click.option("--concurrent", type=click.IntRange(1, 1_000_000), help="requests in hand at a time, over all workers")
 @click.option("--certificate", help="grant it to client certificates of this name; no key is made")
 @click.option("--role", help="grant it to tokens with this role; no key is made")
+@json_option
 @click.pass_obj
 def create(
     path: Path,
@@ -80,6 +81,7 @@ def create(
     concurrent: int | None,
     certificate: str | None,
     role: str | None,
+    as_json: bool,
 ) -> None:
     """Make the key NAME and print it, this once; only its SHA-256 is kept."""
     if not may:
@@ -91,38 +93,65 @@ def create(
     key = None if certificate or role else make_key(name)
     kind, mark = _kind_and_mark(key, certificate, role)
     grant = Grant(name, models or ("*",), frozenset(may), Limit(rate, burst, concurrent))
+    entry = Entry(kind, mark, grant, _now(), expires)
     with _editing(path) as entries:
         if name in entries:
             raise click.ClickException(f"{path} has an entry {name!r}; revoke it first, or choose another name")
-        entries[name] = Entry(kind, mark, grant, _now(), expires)
-    if key is not None:
+        entries[name] = entry
+    if as_json:
+        print_json(_document(entry) | ({} if key is None else {"key": key}))
+    elif key is not None:
         click.echo("Keep this key; it cannot be shown again:", err=True)
         click.echo(key)
 
 
 @keys.command("list")
+@json_option
 @click.pass_obj
-def list_entries(path: Path) -> None:
+def list_entries(path: Path, as_json: bool) -> None:
     """Print what is granted to whom; keys themselves are not kept."""
+    if as_json:
+        print_json({"entries": [_document(entry) for entry in _read(path).entries.values()]})
+        return
     heading = ("NAME", "SHOWS", "MODELS", "MAY", "LIMITS", "CREATED", "EXPIRES")
     print_table([heading, *(_row(entry) for entry in _read(path).entries.values())])
 
 
 @keys.command()
 @click.argument("name")
+@json_option
 @click.pass_obj
-def revoke(path: Path, name: str) -> None:
+def revoke(path: Path, name: str, as_json: bool) -> None:
     """Remove the entry NAME; running servers follow within a second."""
     with _editing(path) as entries:
         if name not in entries:
             raise click.ClickException(f"{path} has no entry {name!r}")
         del entries[name]
+    if as_json:
+        print_json({"revoked": name})
 
 
 def _kind_and_mark(key: str | None, certificate: str | None, role: str | None) -> tuple[Kind, str]:
     if key is not None:
         return "sha256", digest(key).hex()
     return ("certificate", certificate) if certificate else ("role", role or "")
+
+
+def _document(entry: Entry) -> dict[str, Any]:
+    grant, limit = entry.grant, entry.grant.limit
+    return {
+        "name": entry.name,
+        "shows": entry.kind if entry.kind != "sha256" else "key",
+        "mark": None if entry.kind == "sha256" else entry.mark,
+        "models": list(grant.models),
+        "may": [right for right in Right if right in grant.may],
+        "requests_per_second": limit.requests_per_second,
+        "burst": limit.burst,
+        "concurrent": limit.concurrent,
+        "created": entry.created.isoformat(),
+        "expires": None if entry.expires is None else entry.expires.isoformat(),
+        "holds": entry.holds(_now()),
+    }
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

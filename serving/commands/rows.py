@@ -3,30 +3,26 @@
 - `.json`: the body of a predict request, or a list of rows
 - `.jsonl`: one row a line
 - `.npy`: an array whose dimension 0 are the rows, for a model with one input
-- `.csv`: a header with the names of the inputs, then a row a line, each value a scalar
+- `.csv`: a header, then a row a line, as the server takes tables
 """
 
-import csv
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
+from serving.commands.remote import PICTURES
 from serving.errors import InvalidArgument
+from serving.inputs.table import ENCODING, layout_of, read_table
 from serving.tensors.parse import parse
-from serving.tensors.spec import DTYPES, Kind
+from serving.tensors.spec import Array, TensorSpec
 
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-_SCALARS: Mapping[Kind, Callable[[str], Any]] = {
-    Kind.DECIMAL: float,
-    Kind.INTEGER: int,
-    Kind.BOOLEAN: lambda text: _BOOLEANS[text.strip().lower()],
-    Kind.STRING: str,
-}
+Inputs = Mapping[str, TensorSpec]
 
 
 @dataclass(frozen=True)
@@ -41,17 +37,17 @@ class Rows:
             yield part
 
 
-def read_rows(file: Path, inputs: Mapping[str, str]) -> Rows | dict[str, Any]:
-    """The rows of a file, or the whole request where it holds one. `inputs` are the DataTypes of the model's inputs.
+def read_rows(file: Path, inputs: Inputs) -> Rows | dict[str, Any]:
+    """The rows of a file, or the whole request where it holds one. `inputs` are those of the model.
 
-    InvalidArgument says what is wrong with the file, and in which line.
+    InvalidArgument says what is wrong with the file, and in which line or row.
     """
     if file.suffix not in _READERS:
-        raise InvalidArgument(f"{file}: give a file that ends in {', '.join(_READERS)}")
+        raise InvalidArgument(f"{file}: give a file that ends in {', '.join([*_READERS, *PICTURES])}")
     return _READERS[file.suffix](file, inputs)
 
 
-def _from_json(file: Path, _inputs: Mapping[str, str]) -> Rows | dict[str, Any]:
+def _from_json(file: Path, _inputs: Inputs) -> Rows | dict[str, Any]:
     document = parse(file.read_bytes())
     if isinstance(document, list):
         return Rows(len(document), iter(document))
@@ -62,7 +58,7 @@ def _from_json(file: Path, _inputs: Mapping[str, str]) -> Rows | dict[str, Any]:
     return document
 
 
-def _from_lines(file: Path, _inputs: Mapping[str, str]) -> Rows:
+def _from_lines(file: Path, _inputs: Inputs) -> Rows:
     def rows() -> Iterator[Any]:
         with file.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
@@ -79,7 +75,7 @@ def _parsed_line(file: Path, number: int, line: str) -> Any:
         raise InvalidArgument(f"{file} line {number}: {error}") from None
 
 
-def _from_npy(file: Path, _inputs: Mapping[str, str]) -> Rows:
+def _from_npy(file: Path, _inputs: Inputs) -> Rows:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
@@ -89,44 +85,33 @@ def _from_npy(file: Path, _inputs: Mapping[str, str]) -> Rows:
     return Rows(len(array), (row.tolist() for row in array))
 
 
-def _from_csv(file: Path, inputs: Mapping[str, str]) -> Rows:
+def _from_csv(file: Path, inputs: Inputs) -> Rows:
+    layout = layout_of(inputs)
+
     def rows() -> Iterator[Any]:
-        with file.open(encoding="utf-8", newline="") as opened:
-            reader = csv.DictReader(opened, strict=True)
-            _check_header(file, reader.fieldnames or (), inputs)
-            readers = {name: _scalar_reader(dtype) for name, dtype in inputs.items()}
-            for row in reader:
-                yield _typed_row(file, reader.line_num, row, readers)
+        with file.open(encoding=ENCODING, newline="") as opened:
+            for block in read_table(opened, layout):
+                columns = {name: _plain(array) for name, array in block.items()}
+                if layout.vector_size:
+                    yield from next(iter(columns.values()))
+                else:
+                    yield from (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
     return Rows(_count(rows()), rows())
 
 
-def _check_header(file: Path, names: Sequence[str], inputs: Mapping[str, str]) -> None:
-    if sorted(names) != sorted(inputs):
-        raise InvalidArgument(f"{file}: the columns are {', '.join(names)}, the model takes {', '.join(inputs)}")
-
-
-def _typed_row(file: Path, line: int, row: dict[str, Any], readers: Mapping[str, Callable[[str], Any]]) -> Any:
-    typed = {}
-    for name, read in readers.items():
-        try:
-            typed[name] = read(row[name])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise InvalidArgument(f"{file} line {line}: column {name} cannot be {row[name]!r}") from None
-    if None in row:
-        raise InvalidArgument(f"{file} line {line}: more values than columns")
-    return typed
-
-
-def _scalar_reader(dtype: str) -> Callable[[str], Any]:
-    return _SCALARS[DTYPES[dtype].kind if dtype in DTYPES else Kind.STRING]
+def _plain(array: Array) -> list[Any]:
+    """A row for each row of the tensor, of what JSON has."""
+    if array.dtype == object:
+        return np.vectorize(bytes.decode, otypes=[object])(array).tolist() if array.size else []
+    return list((array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array).tolist())
 
 
 def _count(rows: Iterator[Any]) -> int:
     return sum(1 for _ in rows)
 
 
-_READERS: Mapping[str, Callable[[Path, Mapping[str, str]], Rows | dict[str, Any]]] = {
+_READERS: Mapping[str, Callable[[Path, Inputs], Rows | dict[str, Any]]] = {
     ".json": _from_json,
     ".jsonl": _from_lines,
     ".npy": _from_npy,

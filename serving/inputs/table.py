@@ -17,6 +17,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import IO, Any
 
@@ -28,6 +29,7 @@ from serving.tensors.echo import cut
 from serving.tensors.encode import NonFinite, check_rows, encode_flat
 from serving.tensors.spec import Array, DType, Kind, TensorSpec, shape_text, strings
 
+ENCODING = "utf-8-sig"
 MAX_LINE_CHARACTERS = 4 * 1024 * 1024
 BLOCK_CELLS = 65536
 """How many cells are held as text at a time."""
@@ -73,51 +75,58 @@ def _is_column(spec: TensorSpec) -> bool:
 
 def decode_csv(data: bytes, specs: Mapping[str, TensorSpec], heed: Heed = lambda: None) -> dict[str, Array]:
     """The tensors of a table, one row at least; InvalidArgument names the row and the column that are wrong."""
-    blocks = list(read_table(io.BytesIO(data), layout_of(specs), heed))
+    text = io.TextIOWrapper(io.BytesIO(data), ENCODING, newline="")
+    blocks = list(read_table(text, layout_of(specs), heed))
     if not blocks:
         raise InvalidArgument("the CSV has no rows behind its header")
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def read_table(file: IO[bytes], layout: Layout, heed: Heed = lambda: None) -> Iterator[dict[str, Array]]:
-    """The tensors of a table, so many rows at a time that they have BLOCK_CELLS cells."""
-    reader = csv.reader(_lines(io.TextIOWrapper(file, "utf-8-sig", newline="")), strict=True)
-    header = [name.strip() for name in next(_rows(reader, 0), [])]
+def read_table(text: IO[str], layout: Layout, heed: Heed = lambda: None) -> Iterator[dict[str, Array]]:
+    """The tensors of a table, so many rows at a time that they have BLOCK_CELLS cells.
+
+    The text is opened with ENCODING, and with its lines as they end.
+    """
+    lines = iter(partial(text.readline, MAX_LINE_CHARACTERS), "")  # one that is cut in two gives two rows too short
+    reader = csv.reader(lines, strict=True)
+    header = next(filter(None, iter(partial(_next_row, reader), None)), [])
+    header = [name.strip() for name in header]
     places = _places(header, layout)
-    rows, done = _rows(reader, len(header)), 0
-    while block := list(islice(rows, max(1, BLOCK_CELLS // len(header)))):
+    done = 0
+    for block in _blocks(reader, len(header)):
         heed()
         yield _tensors(block, header, places, layout, done)
         done += len(block)
 
 
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """The lines of a text, none of which may be endless."""
+def _next_row(reader: Any) -> list[str] | None:
+    return next(iter(_next_rows(reader, 1)), None)
+
+
+def _next_rows(reader: Any, count: int) -> list[list[str]]:
+    """So many rows, or those that are left; InvalidArgument for what is no CSV."""
     try:
-        while line := text.readline(MAX_LINE_CHARACTERS):
-            if len(line) == MAX_LINE_CHARACTERS:
-                raise InvalidArgument(f"the CSV has a line of more than {MAX_LINE_CHARACTERS} characters")
-            yield line
+        return list(islice(reader, count))
+    except csv.Error as error:
+        raise InvalidArgument(f"CSV line {reader.line_num}: {error}") from None
     except UnicodeDecodeError as error:
         raise InvalidArgument(f"the CSV is not UTF-8: {error.reason}") from None
 
 
-def _rows(reader: Any, width: int) -> Iterator[list[str]]:
-    """The rows of a table but for empty lines, each with `width` cells; the first of any width where that is 0."""
+def _blocks(reader: Any, width: int) -> Iterator[list[list[str]]]:
+    """The rows of a table but for empty lines, each with `width` cells, BLOCK_CELLS cells at a time."""
     number = 0
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            raise InvalidArgument(f"CSV line {reader.line_num}: {error}") from None
-        if row is None:
-            return
-        if not row:
-            continue
-        number += 1
-        if width and len(row) != width:
-            raise InvalidArgument(f"CSV row {number} has {len(row)} cells, but the header has {width}")
-        yield row
+    while block := _next_rows(reader, max(1, BLOCK_CELLS // width)):
+        if set(map(len, block)) != {width}:
+            block = [row for row in block if row]
+            wrong = next((index for index, row in enumerate(block) if len(row) != width), None)
+            if wrong is not None:
+                raise InvalidArgument(
+                    f"CSV row {number + wrong + 1} has {len(block[wrong])} cells, but the header has {width}"
+                )
+        if block:
+            number += len(block)
+            yield block
 
 
 def _places(header: Sequence[str], layout: Layout) -> dict[str, int]:
@@ -171,15 +180,15 @@ def _tensors(
         (spec,) = layout.specs
         values = _values(list(chain.from_iterable(rows)), spec, header, done)
         return {spec.name: values.reshape(len(rows), layout.vector_size)}
+    columns: list[Sequence[str]] = list(zip(*rows, strict=True))
     tensors = {}
     for spec in layout.specs:
-        place = places[spec.name]
-        values = _values([row[place] for row in rows], spec, (spec.name,), done)
+        values = _values(columns[places[spec.name]], spec, (spec.name,), done)
         tensors[spec.name] = values.reshape(-1, 1) if len(spec.shape or ()) == 2 else values
     return tensors
 
 
-def _values(cells: list[str], spec: TensorSpec, columns: Sequence[str], done: int) -> Array:
+def _values(cells: Sequence[str], spec: TensorSpec, columns: Sequence[str], done: int) -> Array:
     """A vector of cells, which are those of the columns, row by row."""
     assert spec.dtype is not None
     read = _READERS[spec.dtype.kind]
@@ -205,37 +214,37 @@ def _fits(cell: str, dtype: DType) -> bool:
 # Vectors of one kind; ValueError, OverflowError or KeyError when a cell does not fit.
 
 
-def _decimals(cells: list[str], dtype: DType) -> Array:
+def _decimals(cells: Sequence[str], dtype: DType) -> Array:
     _check_plain(cells)
     values = np.array(list(map(float, cells)), dtype=np.float64)
     with np.errstate(over="ignore"):
         vector = values.astype(dtype.numpy)
-    if any("inf" not in cells[index].lower() for index in np.flatnonzero(np.isinf(vector))):
+    if any("inf" not in cells[index].lower() for index in np.flatnonzero(np.isinf(vector)).tolist()):
         raise OverflowError
     return vector
 
 
-def _integers(cells: list[str], dtype: DType) -> Array:
+def _integers(cells: Sequence[str], dtype: DType) -> Array:
     _check_plain(cells)
     return np.array(list(map(int, cells)), dtype=dtype.numpy)
 
 
-def _booleans(cells: list[str], dtype: DType) -> Array:
+def _booleans(cells: Sequence[str], dtype: DType) -> Array:
     return np.array([_BOOLEANS[cell.strip().lower()] for cell in cells], dtype=dtype.numpy)
 
 
-def _strings(cells: list[str], dtype: DType) -> Array:
+def _strings(cells: Sequence[str], dtype: DType) -> Array:
     return strings([cell.encode() for cell in cells])
 
 
-def _check_plain(cells: list[str]) -> None:
+def _check_plain(cells: Sequence[str]) -> None:
     """Refuse what Python takes for numbers beside numbers: 1_000, and the digits of other scripts."""
     text = "".join(cells)
     if "_" in text or not text.isascii():
         raise ValueError
 
 
-_READERS: dict[Kind, Callable[[list[str], DType], Array]] = {
+_READERS: dict[Kind, Callable[[Sequence[str], DType], Array]] = {
     Kind.DECIMAL: _decimals,
     Kind.INTEGER: _integers,
     Kind.BOOLEAN: _booleans,

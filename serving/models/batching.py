@@ -24,6 +24,7 @@ from serving.caller import PATIENT, TIMED_OUT, Caller
 from serving.errors import DeadlineExceeded
 from serving.fibers import current
 from serving.models.about import NOTHING_KNOWN, About
+from serving.models.file_ops import INIT_SIGNATURE
 from serving.models.lifecycle import Runnable
 from serving.models.limits import BatchLimits, Plan
 from serving.models.rows import Tensors, batch_key, join, merge, pad, part, row_count, slices
@@ -33,9 +34,12 @@ from serving.tensors.spec import Array
 
 log = logging.getLogger(__name__)
 
+ANY_NUMBER = 1 << 30
 _LONGEST_WAIT = 24 * 3600.0
 LONG_SECONDS = 0.01
 """A run that computes longer shows that a model is not quick, whatever its trial has shown."""
+SHORT_BYTES = 16 * 1024
+"""A request of up to so many bytes is read sooner than it could be handed to a thread and back."""
 _ALONE = BatchLimits()
 NOT_ROW_BY_ROW = "its answers are not row by row"
 
@@ -53,11 +57,13 @@ class Batcher:
         computed: Callable[[], float] = time.thread_time,
         clock: Callable[[], float] = time.monotonic,
         about: About = NOTHING_KNOWN,
+        runs_at_once: int = ANY_NUMBER,
     ) -> None:
         """`plans` says how to batch each signature; requests to others run as they are.
 
         `on_slow` is called when a run shows that the model is not quick after all. `computed` is a clock of
-        what the thread computes: on a busy machine a quick run may take long by the clock on the wall.
+        what the thread computes: on a busy machine a quick run may take long by the clock on the wall. Of requests that
+        run alone so many do at once: as many as there are threads to compute in, for more would only take from others.
         """
         self.signatures = model.signatures
         self.metadata = model.metadata
@@ -69,6 +75,7 @@ class Batcher:
         self._on_slow = on_slow
         self._computed = computed
         self._clock = clock
+        self._alone = threading.Semaphore(runs_at_once)
         self._batch_rows = metrics.BATCH_ROWS.labels(name)
         self._lock = threading.Lock()
         self._arrivals = threading.Condition(self._lock)
@@ -90,15 +97,20 @@ class Batcher:
         elif limits and rows and rows > limits.max_rows and limits.splits:
             return self._run_in_slices(signature, inputs, rows, limits, caller)
         elif fiber is None or (self.is_quick and not limits):
-            return self._run_model(signature, inputs, caller)
+            return self._run_alone(signature, inputs, caller)
         else:  # alone, but elsewhere: the event loop must not wait for it, nor for many rows of a quick model
             key, limits = (object(),), _ALONE
         return self._run_with_others(Task(key, signature, inputs, rows or 1, caller, limits, self._clock(), fiber))
 
-    @property
-    def answers_in_loop(self) -> bool:
-        """Whether the requests may be answered in an event loop: they are quick, or wait for a batch there."""
-        return self.is_quick or all(plan.limits for plan in self._plans.values())
+    def answers_in_loop(self, body_bytes: int) -> bool:
+        """Whether a request may be answered in an event loop: the model is quick, or the request waits for a batch.
+
+        Not where it takes long to read, while others wait, what is handed to another thread all the same.
+        """
+        if self.is_quick:
+            return True
+        asked_for = [plan for name, plan in self._plans.items() if name != INIT_SIGNATURE]
+        return body_bytes <= SHORT_BYTES and all(plan.limits for plan in asked_for)
 
     @property
     def waiting(self) -> int:
@@ -140,6 +152,17 @@ class Batcher:
             if self._computed() - started > LONG_SECONDS:
                 self.is_quick = False
                 self._on_slow()
+
+    def _run_alone(self, signature: str, inputs: Tensors, caller: Caller) -> dict[str, Array]:
+        if self.is_quick:
+            return self._run_model(signature, inputs, caller)
+        if not self._alone.acquire(timeout=min(caller.seconds_left(), _LONGEST_WAIT)):
+            raise DeadlineExceeded(TIMED_OUT)
+        try:
+            caller.check()
+            return self._run_model(signature, inputs, caller)
+        finally:
+            self._alone.release()
 
     def _run_in_slices(
         self, signature: str, inputs: Tensors, rows: int, limits: BatchLimits, caller: Caller

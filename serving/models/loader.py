@@ -39,11 +39,14 @@ class Loader:
     ) -> None:
         found = list_gpus() if gpus is None else gpus
         device = choose_device(found, settings.worker_index)
-        threads = capacity.tensorflow_threads(capacity.this_machine(), settings.workers)
+        self._threads = capacity.tensorflow_threads(capacity.this_machine(), settings.workers)
         log.info(
-            "worker %d runs models on %s, TensorFlow threads: %d", settings.worker_index, device.description, threads
+            "worker %d runs models on %s, TensorFlow threads: %d",
+            settings.worker_index,
+            device.description,
+            self._threads,
         )
-        self._config = session_config(device, threads)
+        self._config = session_config(device, self._threads)
         self._inspect = Inspector.from_settings(settings)
         self._check_golden = settings.check_golden
         self._timeout_seconds = settings.request_timeout_seconds
@@ -95,7 +98,7 @@ class Loader:
         noted = Noted(counted, self._runs, VersionPath(name, version, str(path)))
         on_slow = partial(servable.run_in_callers_thread, ())
         about = describe(path, first_requests(path), image_input)
-        return Batcher(noted, plans, name, is_quick, on_slow, about=about)
+        return Batcher(noted, plans, name, is_quick, on_slow, about=about, runs_at_once=self._threads)
 
 
 def _image_input(servable: Servable, path: Path) -> ImageInput | None:

@@ -1,9 +1,10 @@
-"""The body of a predict request answered by a loaded model without HTTP: for golden requests and the command line."""
+"""A predict request answered by a loaded model without HTTP: for golden requests and the command line."""
 
 from typing import Any
 
 from serving.errors import InvalidArgument
-from serving.models.lifecycle import Runnable
+from serving.inputs.image_spec import IMAGE_INPUT
+from serving.models.lifecycle import LoadedModel, Runnable
 from serving.models.servable import DEFAULT_SIGNATURE
 from serving.tensors.decode import decode_columns, decode_rows
 from serving.tensors.encode import encode_columns, encode_rows
@@ -25,3 +26,15 @@ def answer_predict(model: Runnable, body: Any) -> bytes:
     if not isinstance(rows, list) or not rows:
         raise InvalidArgument('"instances" is a list of one row or more')
     return encode_rows(model.run(name, decode_rows(rows, signature.inputs)), "literal")
+
+
+def answer_picture(model: LoadedModel, picture: bytes, signature: str, max_bytes: int) -> bytes:
+    """The JSON that the REST API would answer to a picture."""
+    from serving.inputs.pictures import decode_pictures  # only here is a picture read without HTTP
+
+    wanted = model.about.image_input
+    if wanted is None or signature not in ("", wanted.signature):
+        raise InvalidArgument(
+            f"the model's directory holds no {IMAGE_INPUT} for this signature, so it takes no pictures"
+        )
+    return encode_rows(model.run(wanted.signature, decode_pictures([picture], wanted, max_bytes)), "literal")

@@ -2,10 +2,10 @@
 
 import re
 import zlib
+from collections.abc import Callable
 from typing import IO, Any
 
 from serving.errors import InvalidArgument, PayloadTooLarge, UnsupportedMediaType
-from serving.request_body import LARGE_BYTES
 
 CHUNK_BYTES = 4096
 """How much of a compressed body is read at a time; what follows the end of a member is copied, so it must be little."""
@@ -15,14 +15,10 @@ _GZIP = 16 + zlib.MAX_WBITS
 _WINDOW_BITS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 
 
-def read_body(environ: dict[str, Any], max_bytes: int, max_decompressed_bytes: int) -> bytes | memoryview:
-    """The same as `read_buffer`, as bytes where those cost little."""
-    body = read_buffer(environ, max_bytes, max_decompressed_bytes)
-    return bytes(body) if len(body) < LARGE_BYTES else body
-
-
-def read_buffer(environ: dict[str, Any], max_bytes: int, max_decompressed_bytes: int) -> memoryview:
-    """The body that a WSGI request promises, whole and decompressed.
+def read_buffer(
+    environ: dict[str, Any], max_bytes: int, max_decompressed_bytes: int, before_decompressing: Callable[[int], None]
+) -> memoryview:
+    """The body that a WSGI request promises, whole and decompressed, which is said before with the compressed size.
 
     PayloadTooLarge beyond either limit, InvalidArgument for a body that ends early or does not decompress,
     UnsupportedMediaType for a Content-Encoding other than gzip and deflate.
@@ -33,6 +29,7 @@ def read_buffer(environ: dict[str, Any], max_bytes: int, max_decompressed_bytes:
         return body
     if encoding not in _WINDOW_BITS:
         raise UnsupportedMediaType(f"Content-Encoding {encoding[:64]!r} is not supported; send gzip, deflate or none")
+    before_decompressing(len(body))
     return _decompress(body, encoding, max_decompressed_bytes)
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 from urllib.parse import quote
@@ -67,6 +67,8 @@ class Trace:
     version: str = ""
     method: str = ""
     caller_name: str = ""
+    room_bytes: int = 0
+    """Memory that the request has taken until it is answered."""
     admission: Admission | None = None
     """What the guard has decided; None where there is no guard, and where nobody was asked."""
     charged: str = ""
@@ -118,7 +120,13 @@ class Guard(Protocol):
         """Note that a request is over, whether it was admitted or not."""
 
 
-def attach(app: Application, settings: Settings, request_logs: Sequence[AccessLog], guard: Guard | None) -> None:
+def attach(
+    app: Application,
+    settings: Settings,
+    request_logs: Sequence[AccessLog],
+    guard: Guard | None,
+    leave_room: Callable[[], None],
+) -> None:
     """Give the app what every request gets; without a guard every request may go on."""
     browsers = Browsers(settings)
 
@@ -143,6 +151,8 @@ def attach(app: Application, settings: Settings, request_logs: Sequence[AccessLo
     def finish(answer: Answer) -> Answer:
         environ = request.environ
         notes: Trace = environ[_TRACE]
+        if notes.room_bytes:
+            leave_room()
         answer.headers["X-Request-Id"] = notes.request_id
         answer.headers["X-Content-Type-Options"] = "nosniff"
         if environ["REQUEST_METHOD"] != "POST":  # whose answers nobody keeps

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from serving.errors import InvalidArgument
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
+from serving.tensors.cost import MakeRoom, unbounded
 from serving.tensors.outline import outline
 from serving.tensors.parse import parse
 from serving.tensors.spec import Array
@@ -19,9 +20,11 @@ class PredictRequest(NamedTuple):
     inputs: Mapping[str, Array]
 
 
-def read_predict(signatures: Mapping[str, Signature], body: bytes | memoryview) -> PredictRequest:
+def read_predict(
+    signatures: Mapping[str, Signature], body: bytes | memoryview, make_room: MakeRoom = unbounded
+) -> PredictRequest:
     """Read a predict request to a model with these signatures; InvalidArgument says what is wrong with it."""
-    document = _read_fast(signatures, body) or parse(body)
+    document = _read_fast(signatures, body, make_room) or _read_carefully(body, make_room)
     asked_for = schemas.signature_name(document)
     signature = signatures.get(asked_for or DEFAULT_SIGNATURE)
     if signature is None:
@@ -32,16 +35,23 @@ def read_predict(signatures: Mapping[str, Signature], body: bytes | memoryview) 
     return PredictRequest(signature, "instances" in loaded, next(iter(loaded.values())))
 
 
-def check_envelope(body: bytes | memoryview) -> None:
+def check_envelope(body: bytes | memoryview, make_room: MakeRoom = unbounded) -> None:
     """Raise what is wrong with a request whichever model it is for."""
-    schemas.signature_name(parse(body))
+    schemas.signature_name(_read_carefully(body, make_room))
 
 
-def _read_fast(signatures: Mapping[str, Signature], body: bytes | memoryview) -> dict[str, Any] | None:
+def _read_carefully(body: bytes | memoryview, make_room: MakeRoom) -> Any:
+    make_room(body)
+    return parse(body)
+
+
+def _read_fast(
+    signatures: Mapping[str, Signature], body: bytes | memoryview, make_room: MakeRoom
+) -> dict[str, Any] | None:
     """The document of a usual body, in which tensors stand already; None for any other."""
     found = outline(body)
     if found is None:
         return None
     signature = signatures.get(found.signature_name or DEFAULT_SIGNATURE)
-    tensors = None if signature is None else schemas.predict_form(signature).reader.read(found)
+    tensors = None if signature is None else schemas.predict_form(signature).reader.read(found, make_room)
     return None if tensors is None else {"signature_name": found.signature_name, found.key: tensors}

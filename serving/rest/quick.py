@@ -44,7 +44,8 @@ def quick_requests(models: Inference) -> IsQuick:
         model = _model(target)
         if model is None:
             return target.partition(b"?")[0] in _ALWAYS
-        return body_bytes <= MAX_BODY_BYTES and models.answers_in_loop(model) and not takes_long(content_type)
+        is_short = body_bytes <= MAX_BODY_BYTES and not takes_long(content_type)
+        return is_short and models.answers_in_loop(model, body_bytes)
 
     return is_quick
 

@@ -24,11 +24,11 @@ from serving.models.lifecycle import Handle, VersionStatus
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
-from serving.rest.body import read_body
 from serving.rest.forms import answers, readers
 from serving.rest.http import heed_deadline, malformed, trace
 from serving.rest.predict import check_envelope, read_predict
 from serving.rest.prefix import everything_below
+from serving.rest.room import Room
 from serving.settings import Settings
 from serving.tensors import encode
 from serving.tensors.examples import decode_examples
@@ -54,14 +54,15 @@ def needed(path: str) -> Need | None:
     return None
 
 
-def blueprint(models: Inference, settings: Settings) -> Blueprint:
+def blueprint(models: Inference, settings: Settings, room: Room) -> Blueprint:
     """The routes of the API."""
-    return everything_below("v1", r"(?i:v1)", _Protocol(models, settings).answer)
+    return everything_below("v1", r"(?i:v1)", _Protocol(models, settings, room).answer)
 
 
 class _Protocol:
-    def __init__(self, models: Inference, settings: Settings) -> None:
+    def __init__(self, models: Inference, settings: Settings, room: Room) -> None:
         self._models = models
+        self._room = room
         self._settings = settings
         self._look_methods = ("GET",) if settings.upstream_status else ("GET", "HEAD")
         self._verbs: dict[str, Callable[[ModelChoice, bytes | memoryview], Answer]] = {
@@ -84,9 +85,7 @@ class _Protocol:
     def _run(self, verb: str, choice: ModelChoice) -> Answer:
         trace().method = verb
         heed_deadline()
-        limits = self._settings
-        body = read_body(request.environ, limits.max_body_bytes, limits.max_decompressed_bytes)
-        return self._verbs[verb](choice, body)
+        return self._verbs[verb](choice, self._room.read_text())
 
     def _look(self, match: re.Match[str]) -> Answer:
         if match["name"] is None:
@@ -101,9 +100,11 @@ class _Protocol:
         with self._borrow_for(choice, body) if read is None else self._borrow(choice) as handle:
             servable = handle.servable
             if read is None:
-                asked = read_predict(servable.signatures, body)
+                with self._room.reading() as objects:
+                    asked = read_predict(servable.signatures, body, objects.make_room)
             else:
                 asked = read(self._sent(body), servable.signatures, servable.about.image_input)
+            self._room.note_tensors(body, asked.inputs)
             media_type = answers.choose(accepted, asked.signature)
             outputs = self._models.run(handle, asked.signature, asked.inputs, caller)
         return _versioned(answers.write(media_type, outputs, asked.in_rows, self._settings.non_finite), handle.version)
@@ -119,14 +120,14 @@ class _Protocol:
         )
 
     def _classify(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
-        signature_name, examples = _examples(parse(body))
+        signature_name, examples = self._examples(body)
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_classify)
             classes, scores = self._models.classify(handle, signature, examples, trace().caller)
         return _versioned_json(encode.encode_classes(classes, scores, self._settings.non_finite), handle.version)
 
     def _regress(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
-        signature_name, examples = _examples(parse(body))
+        signature_name, examples = self._examples(body)
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_regress)
             values = self._models.regress(handle, signature, examples, trace().caller)
@@ -155,8 +156,17 @@ class _Protocol:
         try:
             return self._borrow(choice)
         except ServingError:
-            check_envelope(body)
+            with self._room.reading() as objects:
+                check_envelope(body, objects.make_room)
             raise
+
+    def _examples(self, body: bytes | memoryview) -> tuple[str, list[Any]]:
+        with self._room.reading() as objects:
+            objects.make_room(body)
+            document = parse(body)
+            signature_name = schemas.signature_name(document)
+            envelope = schemas.load(_EXAMPLES, document)
+            return signature_name, decode_examples(envelope["examples"], envelope["context"])
 
     def _borrow(self, choice: ModelChoice) -> Handle:
         """Borrow a version, and note it for the log and the metrics: only models that exist get a line there."""
@@ -183,12 +193,6 @@ def _choice(match: re.Match[str]) -> ModelChoice:
     if version is not None and version > _MAX_VERSION:
         raise InvalidArgument(f"Failed to convert version: {match['version']} to numeric.")
     return ModelChoice(unquote(match["name"]), version, None if match["label"] is None else unquote(match["label"]))
-
-
-def _examples(document: Any) -> tuple[str, list[Any]]:
-    signature_name = schemas.signature_name(document)
-    envelope = schemas.load(_EXAMPLES, document)
-    return signature_name, decode_examples(envelope["examples"], envelope["context"])
 
 
 def _example_signature(handle: Handle, name: str, check: Callable[[Signature], None]) -> Signature:

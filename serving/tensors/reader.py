@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from serving.tensors.cost import MakeRoom, unbounded
 from serving.tensors.outline import Outline
 from serving.tensors.skim import FROM_BYTES, can_skim, skim
 from serving.tensors.spec import Array, TensorSpec
@@ -26,9 +27,12 @@ class Reader:
         except ValueError:
             self._typed = None
 
-    def read(self, found: Outline) -> Tensors | None:
+    def read(self, found: Outline, make_room: MakeRoom = unbounded) -> Tensors | None:
         """The tensors of a request; None for whatever is unusual."""
-        tensors = self._skim(found.text) or self._read_typed(found)
+        tensors = self._skim(found.text)
+        if tensors is None:
+            make_room(found.text)
+            tensors = self._read_typed(found)
         return None if tensors is None else Tensors(tensors)
 
     def _skim(self, text: memoryview) -> dict[str, Array] | None:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 """A tensor in memory. Strings are object arrays of bytes."""
+_STRING_BYTES = 48
+"""A reference and what a bytes object takes beside its text."""
 
 
 class Kind(Enum):
@@ -89,6 +91,11 @@ class TensorSpec:
 def shape_text(shape: tuple[int, ...]) -> str:
     """A shape as error texts write it: `[2,3]`."""
     return "[" + ",".join(map(str, shape)) + "]"
+
+
+def memory_bytes(array: Array) -> int:
+    """About what a tensor takes in memory; its strings without their text."""
+    return array.size * _STRING_BYTES if array.dtype == object else array.nbytes
 
 
 def strings(values: list[bytes]) -> Array:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from serving.errors import InvalidArgument
+from serving.tensors.cost import MakeRoom, unbounded
 from serving.tensors.parse import parse
 from serving.tensors.skim import FROM_BYTES
 
@@ -27,24 +28,30 @@ class Unread(NamedTuple):
 
     text: memoryview
     document: bytes
+    make_room: MakeRoom
 
     def parse(self) -> Any:
         """The list; InvalidArgument says what is wrong with it and where in the document."""
+        self.make_room(self.document)
         try:
             return parse(bytes(self.text))
         except InvalidArgument:
             return parse(self.document)
 
 
-def parse_around(body: bytes) -> Any:
+def parse_around(body: bytes, make_room: MakeRoom = unbounded) -> Any:
     """The value of a JSON document, in which the `data` of `inputs` is `Unread` where it is a large list."""
     spans = list(_spans(body)) if len(body) >= FROM_BYTES else []
     if not spans:
+        make_room(body)
         return parse(body)
-    unread = {f"{_MARK}{start}": Unread(memoryview(body)[start:end], body) for start, end in spans}
+    around = _without(body, spans)
+    make_room(around)
+    unread = {f"{_MARK}{start}": Unread(memoryview(body)[start:end], body, make_room) for start, end in spans}
     try:
-        document = parse(_without(body, spans))
+        document = parse(around)
     except InvalidArgument:
+        make_room(body)
         return parse(body)
     inputs = document.get("inputs") if type(document) is dict else None
     put = 0
@@ -52,7 +59,10 @@ def parse_around(body: bytes) -> Any:
         if type(one) is dict and type(one.get("data")) is str and one["data"] in unread:
             one["data"] = unread[one["data"]]
             put += 1
-    return document if put == len(spans) else parse(body)
+    if put == len(spans):
+        return document
+    make_room(body)
+    return parse(body)
 
 
 def _spans(body: bytes) -> Iterator[tuple[int, int]]:

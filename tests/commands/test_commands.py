@@ -1,16 +1,22 @@
 """The commands that look at models: what they print, their exit status, and that errors are one line."""
 
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from serving.cli import main
+from serving.commands.keys import keys
 from tests import hostile_models, saved_models
+from tests.inputs.pictures import encoded
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -204,6 +210,18 @@ class TestPredict:
         (tmp_path / "rows.csv").write_text('word\napple\n"cherry"\nnone\n')
         assert self.rows(model_dir / "words", "--input", tmp_path / "rows.csv") == [0, 2, -1]
 
+    def test_a_table_has_the_columns_of_a_vector(self, tmp_path: Path) -> None:
+        saved_models.scale(tmp_path / "1", 2.0, shape=(None, 2))
+        (tmp_path / "rows.csv").write_text("width,height\n1,2\n3,4.5\n")
+        assert self.rows(tmp_path, "--input", tmp_path / "rows.csv") == [[2, 4], [6, 9]]
+
+    def test_a_picture_is_a_row(self, tmp_path: Path) -> None:
+        saved_models.scale(tmp_path / "1", 1.0, shape=(None, 2, 3))
+        (tmp_path / "picture.PNG").write_bytes(encoded([[0, 1, 2], [3, 4, 5]]))
+        assert "holds no image_input.json" in error("predict", tmp_path, "--input", tmp_path / "picture.PNG")
+        (tmp_path / "1" / "image_input.json").write_text('{"color": "gray"}')
+        assert self.rows(tmp_path, "--input", tmp_path / "picture.PNG") == [[[0, 1, 2], [3, 4, 5]]]
+
     def test_a_whole_request_is_answered_as_it_is(self, several: Path, tmp_path: Path) -> None:
         (tmp_path / "request.json").write_text('{"inputs": {"a": [[1, 2]], "b": [3], "c": ["x"]}}')
         (answer,) = self.rows(several, "--input", tmp_path / "request.json")
@@ -219,12 +237,12 @@ class TestPredict:
     @pytest.mark.parametrize(
         ("name", "text", "message"),
         [
-            ("rows.txt", "", "give a file that ends in .json, .jsonl, .npy, .csv"),
+            ("rows.txt", "", "give a file that ends in .json, .jsonl, .npy, .csv, .png, .jpg, .jpeg"),
             ("rows.npy", "no array", "rows.npy: "),
             ("rows.jsonl", "[1]\n[", "rows.jsonl line 2: "),
-            ("rows.csv", "wort\nx\n", "the columns are wort, the model takes x"),
-            ("rows.csv", "x\nno number\n", "line 2: column x cannot be 'no number'"),
-            ("rows.csv", "x\n1,2\n", "line 2: more values than columns"),
+            ("rows.csv", "wort\nx\n", 'CSV column "wort" is no input; the inputs are x'),
+            ("rows.csv", "x\nno number\n", "CSV row 1, column \"x\": 'no number' is not a value of float"),
+            ("rows.csv", "x\n1,2\n", "CSV row 1 has 2 cells, but the header has 1"),
             ("rows.json", "{", "JSON Parse error"),
         ],
     )
@@ -260,6 +278,36 @@ class TestEverywhere:
         )
         ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr
+
+    def test_every_command_that_prints_has_json(self) -> None:
+        found = {
+            name: [option for each in its.params for option in each.opts]
+            for group in (main, keys)
+            for name, its in group.commands.items()
+            if not isinstance(its, click.Group)
+        }
+        assert [name for name, options in found.items() if "--json" not in options] == ["serve"]
+
+    @pytest.mark.parametrize(
+        ("shell", "words"),
+        [("bash", "serving ma"), ("zsh", "serving ma"), ("fish", "serving ma")],
+    )
+    def test_each_shell_calls_this_program_for_what_completes(self, shell: str, words: str) -> None:
+        script = run_json("completion", shell)["script"]
+        assert isinstance(script, str)
+        (called,) = re.findall(rf"_SERVING_COMPLETE={shell}_complete (?:COMP_[^;]*? )?(env [^;)]+)", script)
+        assert "serving()" in script.replace(" ", "") or "function serving;" in script
+        assert "$+commands" not in script
+        asked = {
+            "COMP_WORDS": words,
+            "COMP_CWORD": "ma" if shell == "fish" else "1",
+            "_SERVING_COMPLETE": f"{shell}_complete",
+        }
+        ended = subprocess.run(
+            shlex.split(called), env={**os.environ, **asked}, capture_output=True, text=True, check=True, timeout=60
+        )
+        assert "manifest" in ended.stdout
+        assert "bench" not in ended.stdout
 
     def test_bash_completes_commands_and_options(self, tmp_path: Path) -> None:
         script = tmp_path / "script"

@@ -163,3 +163,15 @@ def test_where_the_keys_are_must_be_said(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert refused("list") == "Error: say where the keys are: set SERVING_KEYS_FILE, or give --file"
     assert "cannot be opened" in refused("--file", "/nowhere/k", "create", "a", "--models", "*", "--may", "predict")
     assert "cannot be read" in refused("--file", str(tmp_path / "none"), "list")
+
+
+def test_everything_is_one_document_when_asked(file: Path) -> None:
+    created = json.loads(run("create", "fraud", "--models", "a,b", "--may", "predict", "--rate", "5", "--json").stdout)
+    assert created["key"].startswith("svk.fraud.")
+    (entry,) = json.loads(run("list", "--json").stdout)["entries"]
+    assert entry == {name: value for name, value in created.items() if name != "key"}
+    assert (entry["shows"], entry["models"], entry["may"]) == ("key", ["a", "b"], ["predict"])
+    assert (entry["requests_per_second"], entry["expires"], entry["holds"]) == (5.0, None, True)
+    assert json.loads(run("revoke", "fraud", "--json").stdout) == {"revoked": "fraud"}
+    role = json.loads(run("create", "desk", "--models", "a", "--may", "predict", "--role", "clerk", "--json").stdout)
+    assert (role["shows"], role["mark"], "key" in role) == ("role", "clerk", False)

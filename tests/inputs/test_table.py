@@ -129,11 +129,19 @@ def test_a_cell_far_down_is_named_by_its_row() -> None:
         ("age,city\n1,a\n".encode("utf-16"), "the CSV is not UTF-8"),
         ("x," * 1_000_000 + "\n", 'CSV column "x" is there twice'),
         (",".join(map(str, range(500_000))), 'CSV column "0" is no input'),
-        ("x" * (MAX_LINE_CHARACTERS + 1), "the CSV has a line of more than 4194304 characters"),
+        ("x" * (MAX_LINE_CHARACTERS + 1), "CSV line 1: field larger than field limit (131072)"),
     ],
 )  # fmt: skip
 def test_a_table_that_is_none_is_an_error(text: str | bytes, message: str) -> None:
     assert error(text, **PEOPLE).startswith(message)
+
+
+def test_a_line_that_is_longer_than_any_may_be_is_no_row() -> None:
+    cell = "1" + " " * 100_000
+    width = MAX_LINE_CHARACTERS // len(cell) + 2
+    names = ",".join(f"c{place}" for place in range(width))
+    text = f"{names}\n" + ",".join([cell] * width) + "\n"
+    assert error(text, x=("int8", (None, width))).startswith("CSV row 1 has ")
 
 
 def test_a_million_columns_are_read_where_a_million_are_asked() -> None:

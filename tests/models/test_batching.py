@@ -11,7 +11,7 @@ import pytest
 
 from serving.caller import PATIENT, Caller
 from serving.errors import Cancelled, DeadlineExceeded, InvalidArgument, ServingError, Unavailable
-from serving.models.batching import Batcher
+from serving.models.batching import SHORT_BYTES, Batcher
 from serving.models.limits import BatchLimits, Plan
 from serving.tensors.spec import Array
 from tests.fakes import FakeClock
@@ -413,3 +413,51 @@ class TestSplitting:
         with pytest.raises(Cancelled):
             Batcher(model, plans(max_rows=2, splits=True), "m").run("double", floats(*range(9)), caller)
         assert len(model.batches) == 2
+
+
+class TestRequestsThatRunAlone:
+    def test_so_many_run_at_once_and_the_others_wait(self, model: Doubling) -> None:
+        batcher = Batcher(model, {}, "m", runs_at_once=2)
+        model.go_on.clear()
+        clients = [Client(partial(batcher.run, "other", floats(number))) for number in range(5)]
+        wait_for(lambda: len(model.batches) == 2, "two run")
+        hurried = Client(lambda: batcher.run("other", floats(9), Caller(deadline=time.monotonic() + 0.05)))
+        hurried.join(30)
+        assert isinstance(hurried.error, DeadlineExceeded)
+        assert len(model.batches) == 2
+        model.go_on.set()
+        for client in clients:
+            client.join(30)
+        assert [client.result for client in clients] == [[2.0 * number] for number in range(5)]
+
+    def test_who_has_left_meanwhile_is_not_run(self, model: Doubling) -> None:
+        batcher = Batcher(model, {}, "m", runs_at_once=1)
+        model.go_on.clear()
+        first = Client(lambda: batcher.run("other", floats(1)))
+        wait_for(lambda: model.batches, "the first runs")
+        caller = Caller()
+        second = Client(lambda: batcher.run("other", floats(2), caller))
+        caller.gone = True
+        model.go_on.set()
+        for client in (first, second):
+            client.join(30)
+        assert isinstance(second.error, Cancelled)
+        assert model.batches == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("plans", "size", "in_loop"),
+    [
+        ({"double": Plan(BatchLimits()), "__saved_model_init_op": Plan(None, "it has no inputs")}, SHORT_BYTES, True),
+        ({"double": Plan(BatchLimits())}, SHORT_BYTES + 1, False),
+        ({"double": Plan(BatchLimits()), "other": Plan(None, "it is not pure")}, 10, False),
+    ],
+)
+def test_short_requests_that_wait_for_a_batch_do_so_in_the_event_loop(
+    model: Doubling, plans: Mapping[str, Plan], size: int, in_loop: bool
+) -> None:
+    assert Batcher(model, plans, "m").answers_in_loop(size) is in_loop
+
+
+def test_requests_to_a_quick_model_are_answered_in_the_event_loop(model: Doubling) -> None:
+    assert Batcher(model, {}, "m", is_quick=True).answers_in_loop(SHORT_BYTES + 1)

@@ -399,7 +399,7 @@ def test_a_refusal_of_the_server_is_logged_and_counted_and_gets_an_id() -> None:
     count, _ = metrics.request_metrics("", "", "", 408)
     before, lines, app = value_of(count), list[str](), Application("refusing")
     access_log = AccessLog("text", lines.append)
-    http.attach(app, Settings(), [access_log], None)
+    http.attach(app, Settings(), [access_log], None, lambda: None)
     assert app.extensions["note_refusal"]("POST", "/v1/p", "abc-1", 408) == "abc-1"
     assert len(app.extensions["note_refusal"]("", "", "not sane", 408)) == 32
     access_log.close()

@@ -13,6 +13,8 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.models.control import OrderFile, Quarantined
+from serving.models.scanner import read_tree
 from tests import saved_models
 from tests.rest.api import error, post, predict, result, serve
 
@@ -67,6 +69,34 @@ def test_an_old_version_that_still_serves_is_ready_enough(tmp_path: Path) -> Non
     saved_models.garble(tmp_path / "2" / "saved_model.pb")
     with serve(model_dir=tmp_path) as client:
         assert result(client.get("/readyz")) == {"status": "ready"}
+
+
+def test_a_server_that_is_about_to_end_is_not_ready_and_answers(half_plus_two: Path) -> None:
+    with serve(model_dir=half_plus_two) as client:
+        client.application.extensions["leave"]("the server is stopping")
+        response = client.get("/readyz")
+        assert response.status_code == 503
+        assert response.json == {"status": "not ready", "models": {"": "the server is stopping"}}
+        assert result(predict(client, "model", {"instances": [1.0]})) == {"predictions": [2.5]}
+
+
+def test_a_version_in_quarantine_is_refused_and_the_server_ready(half_plus_two: Path, tmp_path: Path) -> None:
+    for name in ("killer", "good"):
+        shutil.copytree(half_plus_two, tmp_path / "models" / name)
+    path = tmp_path / "models" / "killer" / "1"
+    fingerprint = read_tree(path).fingerprint
+    OrderFile(tmp_path / "shared" / "control").quarantine(Quarantined("killer", 1, fingerprint, "it ends workers"))
+    settings = {"model_dir": tmp_path / "models", "runtime_dir": tmp_path / "shared", "allow_model_control": True}
+    with serve(**settings, model_poll_seconds=0.05) as client:
+        answer = predict(client, "killer", {"instances": [1.0]})
+        assert error(answer, 503) == "Model killer is in quarantine: it ends workers"
+        assert answer.headers["Retry-After"]
+        assert result(predict(client, "good", {"instances": [1.0]})) == {"predictions": [2.5]}
+        assert result(client.get("/readyz")) == {"status": "ready"}
+        (status,) = result(client.get("/v1/models/killer"))["model_version_status"]
+        assert status["status"] == {"error_code": "ABORTED", "error_message": "it ends workers"}
+        assert client.post("/v2/repository/models/killer/load").status_code == 200
+        assert result(predict(client, "killer", {"instances": [1.0]})) == {"predictions": [2.5]}
 
 
 def test_a_server_without_any_model_is_not_ready(tmp_path: Path) -> None:

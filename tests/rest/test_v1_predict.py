@@ -12,7 +12,8 @@ from flask.testing import FlaskClient
 from tests.rest.api import error, post, predict, result, serve
 
 HALF = "half_plus_two"
-A_HUNDRED_LEVELS = "[" * 100 + "1" + "]" * 100
+A_HUNDRED_LEVELS = "[" * 99 + "1" + "]" * 99
+"""Inside of an object, which is one level too."""
 
 
 # Rows.

@@ -21,15 +21,13 @@ OFFERED = (JSON, NPY, CSV)
 
 @lru_cache(MAX_HEADERS)
 def accepted(header: str) -> tuple[str, ...]:
-    """The offered types that an Accept header takes, best first; NotAcceptable where it takes none of them."""
+    """The offered types that an Accept header takes, best first; JSON, as from upstream, where it takes none."""
     ranges = {media_type(name): quality for name, quality in reversed(parse_accept_header(header, MIMEAccept))}
     if not ranges:
         return OFFERED
     qualities = {offer: _quality(ranges, offer) for offer in OFFERED}
     found = sorted((offer for offer in OFFERED if qualities[offer]), key=lambda offer: -qualities[offer])
-    if not found:
-        raise NotAcceptable(f"an answer can be {', '.join(OFFERED)}; Accept takes none of them")
-    return tuple(found)
+    return tuple(found) or (JSON,)
 
 
 def _quality(ranges: Mapping[str, float], offer: str) -> float:

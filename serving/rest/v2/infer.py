@@ -12,8 +12,8 @@ from serving.models.lifecycle import Handle
 from serving.models.servable import Signature
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
-from serving.rest.body import read_buffer
 from serving.rest.http import heed_deadline, trace
+from serving.rest.room import Room
 from serving.rest.v2 import body
 from serving.rest.v2.inputs import read_inputs, read_raw_input
 from serving.rest.v2.metadata import described, signature_names
@@ -32,8 +32,9 @@ _RAW: dict[str, Any] = {"id": "", "parameters": RequestParameters(binary_output=
 class Infer:
     """Answers inference requests. May be used by several threads at once."""
 
-    def __init__(self, models: Inference, settings: Settings) -> None:
+    def __init__(self, models: Inference, settings: Settings, room: Room) -> None:
         self._models = models
+        self._room = room
         self._settings = settings
 
     def answer(self, choice: ModelChoice) -> Answer:
@@ -41,24 +42,30 @@ class Infer:
         notes = trace()
         notes.method = "infer"
         heed_deadline()
-        sent = read_buffer(request.environ, self._settings.max_body_bytes, self._settings.max_decompressed_bytes)
+        sent = self._room.read_body()
         started = time.perf_counter_ns()
         json_bytes = request.environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
         text, tail = body.split(sent, json_bytes)
-        envelope = _RAW if json_bytes is not None and not text else schemas.load(_ENVELOPE, parse_around(bytes(text)))
-        parameters: RequestParameters = envelope["parameters"]
-        if parameters.timeout:
-            notes.caller.allow(parameters.timeout / 1e6)
-        with self._models.borrow(choice) as handle:
-            notes.model, notes.version = handle.model, str(handle.version)
-            signature = _signature(handle, parameters.signature_name)
-            outputs = choose_outputs(signature, envelope["outputs"], parameters.binary_output)
-            inputs = _inputs(signature, envelope["inputs"], tail)
-            input_ns = time.perf_counter_ns() - started
-            tensors = self._models.run(handle, signature, inputs, notes.caller)
-            started = time.perf_counter_ns()
-            pieces = render(handle, Wanted(outputs, envelope["id"]), tensors, self._settings.non_finite)
-            self._models.note_conversion(handle, input_ns, time.perf_counter_ns() - started)
+        with self._room.reading() as objects:
+            is_raw = json_bytes is not None and not text
+            envelope = _RAW if is_raw else schemas.load(_ENVELOPE, parse_around(bytes(text), objects.make_room))
+            parameters: RequestParameters = envelope["parameters"]
+            if parameters.timeout:
+                notes.caller.allow(parameters.timeout / 1e6)
+            with self._models.borrow(choice) as handle:
+                notes.model, notes.version = handle.model, str(handle.version)
+                signature = _signature(handle, parameters.signature_name)
+                outputs = choose_outputs(signature, envelope["outputs"], parameters.binary_output)
+                wanted = Wanted(outputs, envelope["id"])
+                inputs = _inputs(signature, envelope["inputs"], tail)
+                del envelope
+                objects.give_back()
+                self._room.note_tensors(sent, inputs)
+                input_ns = time.perf_counter_ns() - started
+                tensors = self._models.run(handle, signature, inputs, notes.caller)
+                started = time.perf_counter_ns()
+                pieces = render(handle, wanted, tensors, self._settings.non_finite)
+                self._models.note_conversion(handle, input_ns, time.perf_counter_ns() - started)
         return _versioned(pieces, any(output.binary for output in outputs), handle.version)
 
 

@@ -22,9 +22,9 @@ from serving.errors import MethodNotAllowed, NotFound, Unavailable
 from serving.inference import Inference, ModelChoice
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
-from serving.rest.body import read_buffer
 from serving.rest.http import malformed, raw_path, trace
 from serving.rest.prefix import everything_below
+from serving.rest.room import Room
 from serving.rest.v2 import metadata
 from serving.rest.v2.choice import choose
 from serving.rest.v2.infer import Infer
@@ -55,16 +55,17 @@ _CONTROL = Control()
 View = Callable[[re.Match[str]], Answer]
 
 
-def blueprint(models: Inference, settings: Settings) -> Blueprint:
+def blueprint(models: Inference, settings: Settings, room: Room) -> Blueprint:
     """The routes of the protocol."""
-    return everything_below("v2", r"v2", _Protocol(models, settings).answer)
+    return everything_below("v2", r"v2", _Protocol(models, settings, room).answer)
 
 
 class _Protocol:
-    def __init__(self, models: Inference, settings: Settings) -> None:
+    def __init__(self, models: Inference, settings: Settings, room: Room) -> None:
         self._models = models
         self._settings = settings
-        self._infer = Infer(models, settings)
+        self._room = room
+        self._infer = Infer(models, settings, room)
         look, do = ("GET", "HEAD"), ("POST",)
         routes: tuple[tuple[str, tuple[str, ...], View], ...] = (
             (r"/v2/health/live", look, self._live),
@@ -145,9 +146,10 @@ class _Protocol:
 
     def _document(self) -> Any:
         """The JSON of a small body; an empty one is an empty object."""
-        settings = self._settings
-        body = bytes(read_buffer(request.environ, settings.max_body_bytes, settings.max_decompressed_bytes))
-        return parse(body) if body else {}
+        body = self._room.read_text()
+        with self._room.reading() as objects:
+            objects.make_room(body)
+            return parse(body) if body else {}
 
 
 def _check_method(allowed: tuple[str, ...]) -> None:

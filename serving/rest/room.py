@@ -1,0 +1,126 @@
+"""Memory for the requests that are read, so that no number and no form of them takes more than the worker has.
+
+Three shares, always asked for in this order, so that nobody waits for who waits for him: bodies are counted where they
+arrive (serving/connection.py), then their text and the tensors in it until the answer is made, then the objects that
+a text is parsed into until the tensors are read. Reading holds the interpreter, so waiting for memory costs no time.
+"""
+
+from collections.abc import Mapping
+from traceback import clear_frames
+
+from flask import request
+
+from serving.errors import PayloadTooLarge, ServingError, Unavailable
+from serving.memory import Memory
+from serving.request_body import LARGE_BYTES
+from serving.rest.body import read_buffer
+from serving.rest.http import trace
+from serving.settings import Settings, environ_name
+from serving.tensors.cost import objects_bytes
+from serving.tensors.spec import Array, memory_bytes
+
+UNCOUNTED_BYTES = 256 * 1024
+"""Smaller texts are not counted: what is answered in the event loop never waits."""
+WAIT_SECONDS = 1.0
+"""How long a request waits for memory that others have."""
+_EXPANSION = 1032
+"""The most bytes that a compressed byte can stand for."""
+
+
+class Room:
+    """The room that the requests of a worker share for being read. May be used by several threads at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._texts = Memory(settings.texts_bytes)
+        self._objects = Memory(settings.objects_bytes)
+
+    def read_body(self) -> memoryview:
+        """The body of the request in hand, as `read_buffer`; Unavailable where there is no memory for it now."""
+        settings = self._settings
+        return read_buffer(
+            request.environ, settings.max_body_bytes, settings.max_decompressed_bytes, self._for_decompressing
+        )
+
+    def read_text(self) -> bytes | memoryview:
+        """The same, as bytes of its own where those cost little; the careful way to read it makes them of any."""
+        body = self.read_body()
+        if len(body) > UNCOUNTED_BYTES:
+            self._for_text(len(body))
+        return bytes(body) if len(body) < LARGE_BYTES else body
+
+    def reading(self) -> "Objects":
+        """What to read the tensors of the request in hand in, as a context that gives back what was taken."""
+        return Objects(self._objects)
+
+    def note_tensors(self, body: memoryview | bytes, tensors: Mapping[str, Array]) -> None:
+        """Count the tensors that the body of the request in hand has brought, until it is answered."""
+        if len(body) > UNCOUNTED_BYTES:
+            size = sum(map(memory_bytes, tensors.values()))
+            self._texts.count(size)
+            trace().room_bytes += size
+
+    def leave(self) -> None:
+        """Give back what the request in hand has taken until its answer was made."""
+        notes = trace()
+        if notes.room_bytes:
+            self._texts.give_back(notes.room_bytes)
+            notes.room_bytes = 0
+
+    def _for_decompressing(self, compressed: int) -> None:
+        self._for_text(min(self._settings.max_decompressed_bytes, _EXPANSION * compressed))
+
+    def _for_text(self, size: int) -> None:
+        _take(self._texts, size)
+        trace().room_bytes += size
+
+
+class Objects:
+    """The memory for the objects that a request becomes while it is read; used by one thread."""
+
+    __slots__ = ("_memory", "_taken")
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._taken = 0
+
+    def make_room(self, text: memoryview | bytes) -> None:
+        """Take what the objects of a text may need; PayloadTooLarge or Unavailable where there is not as much."""
+        size = objects_bytes(memoryview(text)) if len(text) > UNCOUNTED_BYTES else 0
+        if size > self._taken:
+            self.give_back()  # or requests that have some would wait for each other to get more
+            _take(self._memory, size)
+            self._taken = size
+
+    def give_back(self) -> None:
+        """Give back what was taken. Twice is safe."""
+        if self._taken:
+            self._memory.give_back(self._taken)
+            self._taken = 0
+
+    def __enter__(self) -> "Objects":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, ServingError):
+            _forget_locals(error)
+        self.give_back()
+
+
+def _forget_locals(error: BaseException) -> None:
+    """Let go of what an error still holds of the request while it is answered: values in frames, and the text."""
+    cause: BaseException | None = error
+    while cause is not None:
+        clear_frames(cause.__traceback__)
+        cause = cause.__context__
+    error.__context__ = None
+
+
+def _take(memory: Memory, size: int) -> None:
+    if size > memory.limit:
+        raise PayloadTooLarge(
+            f"Reading the request may take {size >> 20} MiB, more than the {memory.limit >> 20} MiB that all requests "
+            f"share; send fewer values at once or raise {environ_name('request_memory_bytes')}"
+        )
+    if not memory.take(size, min(WAIT_SECONDS, trace().caller.seconds_left())):
+        raise Unavailable("The requests in hand take all the memory that there is for them; try again later")
