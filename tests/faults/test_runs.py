@@ -93,9 +93,9 @@ class TestEndless:
 
     @pytest.mark.faults
     def test_the_check_sees_a_slot_that_is_not_free(self, server: Server) -> None:
-        with Load(server.port, predict("endless", [1.0]), 8):
+        with Load(server.port, predict("endless", [1.0]), 32):
             time.sleep(0.5)
-            assert seconds_until_free(server) > 0.1
+            assert max(seconds_until_free(server) for _ in range(4)) > 0.1
 
 
 class TestStuck:
