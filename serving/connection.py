@@ -263,6 +263,7 @@ class Connection(asyncio.Protocol):
         self._answering = False
         if self._answered is not None:
             self._give_back(self._answered)
+            self._answered = None  # a client that is idle must not hold on to its last body
         if self._transport.is_closing():
             return
         if isinstance(answer, bytes):
@@ -310,6 +311,10 @@ class Connection(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         """Parse what has come until a request is complete; what is left then waits until that one is answered."""
+        if len(data) <= PIECE_BYTES:
+            self._feed_piece(data)
+            self._advance()
+            return
         rest = memoryview(data)
         while rest and not self._complete and self._refused is None:
             size = max(PIECE_BYTES, self._body_left)
@@ -319,7 +324,7 @@ class Connection(asyncio.Protocol):
             self._hold_back(bytes(rest))
         self._advance()
 
-    def _feed_piece(self, piece: memoryview) -> None:
+    def _feed_piece(self, piece: bytes | memoryview) -> None:
         if self._in_head:
             self._head_bytes += len(piece)
         else:
@@ -356,7 +361,7 @@ class Connection(asyncio.Protocol):
             self._front.memory.give_back(request.counted_bytes)
             request.counted_bytes = 0
 
-    def _parse(self, rest: memoryview) -> None:
+    def _parse(self, rest: bytes | memoryview) -> None:
         """Parse a piece of input. A request to change the protocol is declined, as it may be, by not seeing it.
 
         The parser takes what follows such a head for the other protocol, so it gets the head again without the wish.

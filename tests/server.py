@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
+MEBI = 1024 * 1024
 
 
 class Answer(NamedTuple):
@@ -112,6 +113,12 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> An
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.05)
     return value
+
+
+def memory(pid: int, name: str) -> int:
+    """A line of /proc/PID/status in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def environment(**settings: Any) -> dict[str, str]:

@@ -6,10 +6,11 @@ a text is parsed into until the tensors are read. Reading holds the interpreter,
 """
 
 from collections.abc import Mapping
+from traceback import clear_frames
 
 from flask import request
 
-from serving.errors import PayloadTooLarge, Unavailable
+from serving.errors import PayloadTooLarge, ServingError, Unavailable
 from serving.memory import Memory
 from serving.request_body import LARGE_BYTES
 from serving.rest.body import read_buffer
@@ -100,8 +101,19 @@ class Objects:
     def __enter__(self) -> "Objects":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, ServingError):
+            _forget_locals(error)
         self.give_back()
+
+
+def _forget_locals(error: BaseException) -> None:
+    """Let go of what an error still holds of the request while it is answered: values in frames, and the text."""
+    cause: BaseException | None = error
+    while cause is not None:
+        clear_frames(cause.__traceback__)
+        cause = cause.__context__
+    error.__context__ = None
 
 
 def _take(memory: Memory, size: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from serving.errors import ServingError
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
-from serving.rest.body import read_body
+from serving.rest.body import read_buffer
 from serving.rest.predict import read_predict
 from serving.rest.v2.body import split
 from serving.rest.v2.inputs import read_inputs, read_raw_input
@@ -243,7 +243,7 @@ def _infer(
 
 def _read(body: bytes, encoding: str) -> bytes:
     environ = {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body)), "HTTP_CONTENT_ENCODING": encoding}
-    return read_body(environ, MAX_BODY_BYTES, MAX_DECOMPRESSED_BYTES)
+    return bytes(read_buffer(environ, MAX_BODY_BYTES, MAX_DECOMPRESSED_BYTES, lambda _: None))
 
 
 def _decompressed(body: bytes, window_bits: int) -> bytes | None:

@@ -16,6 +16,7 @@ from serving.tensors.outline import outline
 from serving.tensors.parse import parse
 from serving.tensors.reader import Reader
 from serving.tensors.spec import TensorSpec
+from tests.server import memory
 
 SPECS: list[tuple[str, tuple[int | None, ...] | None]] = [
     ("DT_FLOAT", (None,)),
@@ -69,14 +70,9 @@ def read(body: bytes, spec: TensorSpec) -> object:
 def grown(body: bytes, spec: TensorSpec) -> int:
     """How many bytes this process grows at most while it reads."""
     Path("/proc/self/clear_refs").write_text("5")  # from here on the peak is counted anew
-    before = memory("VmRSS")
+    before = memory(os.getpid(), "VmRSS")
     read(body, spec)
-    return memory("VmHWM") - before
-
-
-def memory(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+    return memory(os.getpid(), "VmHWM") - before
 
 
 def main(size: int) -> None:
