@@ -8,10 +8,14 @@ import atexit
 import gc
 import os
 import sys
+import threading
 from typing import Any
 
 from serving import boot, generations, logs, tls
 from serving.errors import SettingsError
+
+CLOSE_SECONDS = 2.0
+"""How long a worker with a run that does not end takes to write its last log lines."""
 
 atexit.register(boot.remove_runtime_dir, os.environ)  # a start that is refused later ends there too
 try:
@@ -95,10 +99,16 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Unload the models and write the last log lines."""
-    if worker.wsgi is not None:
-        worker.wsgi.extensions["services"].close()
-    if getattr(worker, "is_stuck", False):
-        os._exit(1)  # the usual way would wait for what does not end
+    if worker.wsgi is None:
+        return
+    close = worker.wsgi.extensions["services"].close
+    if not getattr(worker, "is_stuck", False):
+        close()
+        return
+    closing = threading.Thread(target=close, daemon=True)  # it waits for what does not end, as would the usual way out
+    closing.start()
+    closing.join(CLOSE_SECONDS)
+    os._exit(1)
 
 
 def child_exit(server: Any, worker: Any) -> None:

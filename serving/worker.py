@@ -395,10 +395,11 @@ class _Front:
         if self._runs_dir is not None:
             crash_file(self._runs_dir, os.getpid()).write_text(cause, encoding="utf-8")
         self._worker.is_stuck = True
-        if time.monotonic() - self._ticked > SILENT_SECONDS:
-            os._exit(STUCK_STATUS)
         self._loop.call_soon_threadsafe(self._leave, "a run goes on that cannot be stopped")
         self._loop.call_soon_threadsafe(self._stopping.set)
+        while time.monotonic() - self._ticked < SILENT_SECONDS:  # the event loop may be what the run holds up
+            time.sleep(TICK_SECONDS)
+        os._exit(STUCK_STATUS)
 
 
 _OUT_OF_TIME = Refused(

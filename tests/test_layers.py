@@ -71,6 +71,7 @@ MAY_IMPORT = {
         "serving/worker.py",
         "serving/lanes.py",
         "serving/watchdog.py",
+        "gunicorn.conf.py",
     ),
     "prometheus_client": ("serving/metrics.py",),
 }

@@ -114,12 +114,12 @@ def predict(model: str, instances: Any, *headers: str) -> bytes:
 
 def post(path: str, body: Any, *headers: str) -> bytes:
     text = json.dumps(body).encode()
-    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(text)}", *headers]
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(text)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + text
 
 
 def get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
 def latency(asked: Iterable[Asked], part: float, status: int = 200) -> float:

@@ -1,5 +1,6 @@
 """Runs that do not end, that end the process, and that fail."""
 
+import math
 import os
 import signal
 import time
@@ -65,11 +66,9 @@ def ask_v2(server: Server, model: str, seconds: float) -> tuple[Answer, float]:
 
 
 def seconds_until_free(server: Server) -> float:
-    """How long a harmless request to the endless model waits: whoever still runs it holds it up."""
-    started = time.monotonic()
-    answer, _ = ask(server, "endless", -1.0)
-    assert answer.json == {"predictions": [-1.0]}
-    return time.monotonic() - started
+    """How long a harmless request to the endless model waits, for whoever still runs it holds it up; or for ever."""
+    answer, seconds = ask(server, "endless", -1.0)
+    return seconds if answer.status == 200 else math.inf
 
 
 class TestEndless:
@@ -94,9 +93,9 @@ class TestEndless:
 
     @pytest.mark.faults
     def test_the_check_sees_a_slot_that_is_not_free(self, server: Server) -> None:
-        with Load(server.port, predict("endless", [1.0]), 8):
+        with Load(server.port, predict("endless", [1.0]), 32):
             time.sleep(0.5)
-            assert seconds_until_free(server) > 0.1
+            assert max(seconds_until_free(server) for _ in range(4)) > 0.1
 
 
 class TestStuck:
