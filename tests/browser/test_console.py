@@ -66,6 +66,7 @@ def run(page: Page) -> None:
 
 def serious(page: Page) -> list[str]:
     """What an accessibility audit finds that keeps people from using the page."""
+    expect(page.locator("[aria-busy]")).to_have_count(0)  # what is being computed is shown paler
     found = Axe().run(page).response["violations"]
     return [
         f"{one['id']}: {node['html'][:120]}"
