@@ -8,8 +8,7 @@ import pytest
 
 from tests.conftest import Held
 from tests.server import ROOT, Load, serving, wait_for
-from tests.test_disk import times_version
-from tests.test_server import publish, version_is
+from tests.test_server import publish, times_version, version_is
 
 HOUR = 3600
 JUMPS = {"2 hours on": 2 * HOUR, "3 days back": -72 * HOUR, "400 days on": 9600 * HOUR, "a second back": -1}

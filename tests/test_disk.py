@@ -13,22 +13,14 @@ import pytest
 
 from tests import saved_models
 from tests.conftest import Held
-from tests.server import Answer, Load, Server, gunicorn, serving, wait_for
-from tests.test_server import publish, version_is
+from tests.server import Load, Server, gunicorn, serving, wait_for
+from tests.test_server import publish, times_version, version_is
 
 pytestmark = pytest.mark.faults
 
 ROUNDS = 100
 PAUSES = (0.0, 0.0, 0.02, 0.3)
 """Seconds between the pieces of a copy; the longest is longer than a poll."""
-
-
-def times_version(value: float, answer: Answer) -> str:
-    """What is wrong with an answer of a model whose versions multiply by their numbers."""
-    if answer.status != 200:
-        return f"{answer.status}: {answer.body[:200]!r}"
-    version = int(answer.headers["x-model-version"])
-    return "" if answer.json["predictions"] == [value * version] else f"{value} x {version}: {answer.body!r}"
 
 
 def copy_in_pieces(source: Path, target: Path, chance: random.Random, pause: Callable[[float], object]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests import saved_models
@@ -32,6 +33,15 @@ def version_is(server: Server, model: str, version: int, state: str) -> bool:
     """Whether all workers agree that a version is in a state."""
     answer = server.ask("GET", f"/v1/models/{model}/versions/{version}")
     return answer.status == 200 and answer.json["model_version_status"][0]["state"] == state
+
+
+def times_version(value: float, answer: Answer) -> str:
+    """What is wrong with an answer of a model whose versions multiply by their numbers."""
+    if answer.status != 200:
+        return f"{answer.status}: {answer.body[:200]!r}"
+    version = int(answer.headers["x-model-version"])
+    expected = float(np.float32(value * version))
+    return "" if answer.json["predictions"] == [expected] else f"{value} x {version}: {answer.body!r}"
 
 
 @pytest.fixture(scope="module")
@@ -143,15 +153,9 @@ class TestServing:
 def swap_under_load(server: Server, model: Path, swaps: int) -> Load:
     """Let version after version appear, each multiplying by its number, and remove the one before."""
 
-    def check(value: float, answer: Answer) -> str:
-        if answer.status != 200:
-            return f"{answer.status}: {answer.body[:200]!r}"
-        version = int(answer.headers["x-model-version"])
-        return "" if answer.json["predictions"] == [value * version] else f"{value} x {version}: {answer.body!r}"
-
     publish(model, 1, 1.0)
     wait_for(lambda: version_is(server, model.name, 1, "AVAILABLE"), "the first version")
-    with Load(server, model.name, clients=8, check=check) as load:
+    with Load(server, model.name, clients=8, check=times_version) as load:
         for version in range(2, swaps + 2):
             publish(model, version, float(version))
             shutil.rmtree(model / str(version - 1))

@@ -32,7 +32,7 @@ MOST_PERCENT = 1.0
 
 PREDICT = "/v1/models/times:predict"
 INFER = "/v2/models/times/infer"
-LARGE = json.dumps({"instances": [1.5] * 5000})
+LARGE = json.dumps({"instances": [1.5] * 500})
 V2 = '{"inputs": [{"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]}]}'
 GOOD = ((PREDICT, '{"instances": [1.0, 2.0]}'), (PREDICT, '{"inputs": [1.0]}'), (INFER, V2), (PREDICT, LARGE))
 BAD = (

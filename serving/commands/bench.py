@@ -81,9 +81,11 @@ def bench(
 
 
 def _ask_until(url: ModelUrl, body: bytes, media_type: str, end: float) -> Tally:
+    """Ask once at least, and until the clock shows `end`."""
     tally = Tally()
     with closing(url.connect()) as connection:
-        while (started := time.monotonic()) < end:
+        while True:
+            started = time.monotonic()
             try:
                 predict(url, connection, body, media_type)
             except ServingError as error:
@@ -91,7 +93,8 @@ def _ask_until(url: ModelUrl, body: bytes, media_type: str, end: float) -> Tally
                 connection.close()  # it is opened anew by the next request
             else:
                 tally.seconds.append(time.monotonic() - started)
-    return tally
+            if time.monotonic() >= end:
+                return tally
 
 
 def summary(tallies: list[Tally], seconds: float) -> dict[str, Any]:

