@@ -167,10 +167,12 @@ def test_slow_clients_hold_up_nobody(kind: str, models: Path, authority: Authori
     data, line = KINDS.get(kind, HELLO), "/healthz p99 < 1 s, goodput >= 90 %"
     with started(tmp_path, models, None if kind in KINDS else authority) as server:
         goodput(server, 3)  # everything is warm then
-        before = goodput(server, 15)
+        with Health(server):
+            before = goodput(server, 15)
         with SlowClients(server, 2 * THREADS, plainly, data), Health(server) as health:
             meanwhile = goodput(server, SECONDS)
-        before = (before + goodput(server, 15)) / 2
+        with Health(server):
+            before = (before + goodput(server, 15)) / 2
     share = meanwhile / before
     held(f"{2 * THREADS} slow {kind} for {SECONDS} s", line, f"p99 {1000 * health.p99():.0f} ms, goodput {share:.0%}")
     assert health.p99() < 1
