@@ -66,7 +66,8 @@ def run(page: Page) -> None:
 
 def serious(page: Page) -> list[str]:
     """What an accessibility audit finds that keeps people from using the page."""
-    expect(page.locator("[aria-busy]")).to_have_count(0)  # what is being computed is shown paler
+    page.wait_for_load_state("networkidle")  # an answer is paler while a newer one is computed
+    expect(page.locator("[aria-busy]")).to_have_count(0)
     found = Axe().run(page).response["violations"]
     return [
         f"{one['id']}: {node['html'][:120]}"
