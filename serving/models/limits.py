@@ -92,7 +92,7 @@ def plan(profile: Profile, asked: BatchingParameters, target_seconds: float = 0.
         return Plan(None, "the latency target leaves no time for more than one row", profile.obstacle)
     limits = BatchLimits(
         max_rows,
-        (asked.max_enqueued_batches or WAITING_BATCHES) * max_rows,
+        _waiting_rows(max_rows, asked, target_seconds),
         asked.batch_timeout_micros / 1e6,
         tuple(size for size in asked.allowed_batch_sizes if size <= max_rows),
         asked.pad_variable_length_inputs,
@@ -107,6 +107,13 @@ def _reason(profile: Profile, asked: BatchingParameters) -> str:
     if profile.obstacle and not (profile.unproven and asked.for_model):
         return profile.obstacle
     return ""
+
+
+def _waiting_rows(max_rows: int, asked: BatchingParameters, target_seconds: float) -> int:
+    """How many rows may wait. Where no time was asked for, a trial that found small batches best makes that no fewer."""
+    if asked.max_enqueued_batches or target_seconds:
+        return (asked.max_enqueued_batches or WAITING_BATCHES) * max_rows
+    return WAITING_BATCHES * max(max_rows, DEFAULT_ROWS)
 
 
 def _max_rows(seconds: Mapping[int, float], asked: BatchingParameters, target_seconds: float) -> int:

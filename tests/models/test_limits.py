@@ -52,6 +52,12 @@ def test_a_run_takes_at_most_half_of_the_latency_target() -> None:
     assert plan(profile, NOTHING_ASKED, 2.0).reason == "the latency target leaves no time for more than one row"
 
 
+@pytest.mark.parametrize("largest", [1.1, 1000.0])
+def test_small_batches_do_not_mean_that_few_rows_may_wait(largest: float) -> None:
+    its = limits(Profile("", quick=False, seconds={1: 1.0, 2: largest}))
+    assert its.max_waiting_rows == 16 * DEFAULT_ROWS >= 16 * its.max_rows
+
+
 def test_the_owner_is_asked_before_the_trial() -> None:
     profile = Profile("", quick=False, seconds=GROWING_TO_16)
     asked = BatchingParameters(
