@@ -110,7 +110,7 @@ def _reason(profile: Profile, asked: BatchingParameters) -> str:
 
 
 def _waiting_rows(max_rows: int, asked: BatchingParameters, target_seconds: float) -> int:
-    """How many rows may wait. Where no time was asked for, a trial that found small batches best makes that no fewer."""
+    """How many rows may wait; where no time was asked for, no fewer because small batches were found best."""
     if asked.max_enqueued_batches or target_seconds:
         return (asked.max_enqueued_batches or WAITING_BATCHES) * max_rows
     return WAITING_BATCHES * max(max_rows, DEFAULT_ROWS)
