@@ -173,6 +173,13 @@ class TestKeys:
         wait_for(lambda: predict(server, "fraud-a", KEY).status == 200, "the key counts again", 10)
 
 
+def reload(server: Server) -> None:
+    """Have the configuration read again, and wait until only workers serve that know it."""
+    before = set(server.workers())
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: not before & set(server.workers()) and server.is_ready(), "new workers serve")
+
+
 class TestTls:
     def test_a_new_certificate_is_shown_after_sighup_and_a_bad_one_is_not(
         self, models: Path, authority: Authority, tmp_path: Path
@@ -191,17 +198,16 @@ class TestTls:
 
             first = shown(server, authority)
             authority.server()
-            server.process.send_signal(signal.SIGHUP)
-            wait_for(lambda: shown(server, authority) != first, "the new certificate is shown")
+            reload(server)
+            second = shown(server, authority)
+            assert second != first
 
-            second, before = shown(server, authority), server.workers()
             certificate_file.write_text("half a certif")
-            server.process.send_signal(signal.SIGHUP)
-            wait_for(lambda: not set(before) & set(server.workers()) and server.is_ready(), "a new worker serves")
+            reload(server)
             assert "the certificate that was loaded before stays" in server.log.read_text()
             certificate_file.unlink()
-            server.process.send_signal(signal.SIGHUP)
-            wait_for(lambda: server.log.read_text().count("loaded before stays") == 2, "it says so again")
+            reload(server)
+            assert server.log.read_text().count("loaded before stays") == 2
             assert shown(server, authority) == second
             assert predict(server, "secret").json == ANSWER
 
