@@ -35,7 +35,7 @@ _CHARSETS = ("", "utf-8", "utf8", "us-ascii")
 class Sent:
     """A body, and what was said of it.
 
-    `max_bytes` is the most that it may become, `heed` ends what nobody awaits, `take` asks for memory, in bytes.
+    `max_bytes` is the most that it may become, `heed` ends what nobody awaits, `need` asks for memory, in bytes in all.
     """
 
     body: bytes | memoryview
@@ -43,7 +43,7 @@ class Sent:
     query: str
     max_bytes: int
     heed: Callable[[], None]
-    take: Callable[[int], None]
+    need: Callable[[int], None]
 
 
 Signatures = Mapping[str, Signature]
@@ -85,7 +85,7 @@ def _read_csv(sent: Sent, signatures: Signatures, image_input: ImageInput | None
         raise UnsupportedMediaType(f"{CSV} in {cut(charset, 64)!r} is not read here; send it in UTF-8")
     signature = _signature(signatures, _named_in_query(sent.query))
     body = bytes(sent.body)
-    sent.take(len(body) + CELL_BYTES * sum(map(body.count, (b",", b"\n", b"\r"))))
+    sent.need(len(body) + CELL_BYTES * sum(map(body.count, (b",", b"\n", b"\r"))))
     return PredictRequest(signature, True, decode_csv(body, signature.inputs, sent.heed))
 
 
@@ -117,7 +117,7 @@ def _read_pictures(
         raise UnsupportedMediaType(
             f"pictures are for the signature {image_input.signature}, by {IMAGE_INPUT}, not for {signature.name}"
         )
-    return PredictRequest(signature, True, decode_pictures(pictures, image_input, sent.max_bytes, sent.heed, sent.take))
+    return PredictRequest(signature, True, decode_pictures(pictures, image_input, sent.max_bytes, sent.heed, sent.need))
 
 
 def _named_in_query(query: str) -> str:
