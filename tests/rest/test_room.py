@@ -1,6 +1,7 @@
 """Requests that share memory."""
 
 import gzip
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -40,6 +42,12 @@ def packed(body: bytes) -> dict[str, Any]:
 
 def post_packed(client: FlaskClient, body: bytes) -> TestResponse:
     return client.post(PREDICT, **packed(body))
+
+
+def post_array(client: FlaskClient, array: Any) -> TestResponse:
+    file = io.BytesIO()
+    np.save(file, array)
+    return client.post(PREDICT, data=file.getvalue(), content_type="application/x-npy")
 
 
 @contextmanager
@@ -102,6 +110,19 @@ def test_what_a_table_or_a_picture_may_become_is_counted(client: FlaskClient, tm
             assert len(result(pictures.post(PREDICT, data=bare_png(20, 1), content_type="image/png"))) == 1
             said = error(pictures.post(PREDICT, data=bare_png(3000, 1500), content_type="image/png"), 413)
             assert "raise SERVING_REQUEST_MEMORY_BYTES" in said
+
+
+def test_what_an_array_becomes_is_counted(client: FlaskClient) -> None:
+    for _ in range(5):
+        assert len(result(post_array(client, np.ones(300_000, np.uint8)))["predictions"]) == 300_000
+        said = error(post_array(client, np.ones(3_000_000, np.uint8)), 413)
+        assert "raise SERVING_REQUEST_MEMORY_BYTES" in said
+
+
+def test_an_array_that_is_read_in_the_event_loop_never_asks_for_memory(half_plus_two: Path) -> None:
+    with serve(model_dir=half_plus_two, request_memory_bytes=2_000_000) as poor:
+        assert "raise SERVING_REQUEST_MEMORY_BYTES" in error(post_array(poor, np.ones(2**18, np.uint8)), 413)
+        assert len(result(post_array(poor, np.ones(2**18 - 128, np.uint8)))["predictions"]) == 2**18 - 128
 
 
 def test_while_others_have_the_memory_large_requests_are_to_come_again_and_small_ones_go_on(

@@ -21,6 +21,7 @@ from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest.forms.media import CSV, JPEG, MAX_HEADERS, MULTIPART, NPY, PNG, media_type
 from serving.rest.forms.multipart import read_multipart
 from serving.rest.predict import PredictRequest
+from serving.rest.room import UNCOUNTED_TEXT_BYTES
 from serving.tensors.echo import cut
 from serving.tensors.spec import TensorSpec
 
@@ -75,8 +76,13 @@ def only_input(signature: Signature) -> TensorSpec:
 def _read_npy(sent: Sent, signatures: Signatures, image_input: ImageInput | None) -> PredictRequest:
     signature = _signature(signatures, _named_in_query(sent.query))
     spec = only_input(signature)
-    array = decode_npy(sent.body, spec)
+    need = sent.need if len(sent.body) > UNCOUNTED_TEXT_BYTES else _unneeded  # which is read in the event loop
+    array = decode_npy(sent.body, spec, need)
     return PredictRequest(signature, array.ndim > 0, {spec.name: array})
+
+
+def _unneeded(size: int) -> None:
+    """Ask for nothing."""
 
 
 def _read_csv(sent: Sent, signatures: Signatures, image_input: ImageInput | None) -> PredictRequest:
