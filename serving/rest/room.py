@@ -105,6 +105,10 @@ class Objects:
             _take(self._memory, size, WAIT_SECONDS)
             self._taken = size
 
+    def need_more(self, size: int) -> None:
+        """Have so many bytes beside those there are, likewise."""
+        self.need(self._taken + size)
+
     def give_back(self) -> None:
         """Give back what was taken. Twice is safe."""
         if self._taken:

@@ -18,6 +18,7 @@ from serving.inference import Inference
 from tests import saved_models
 from tests.inputs.pictures import bare_png
 from tests.rest.api import error, result, serve
+from tests.rest.v2 import infer, tensor
 from tests.server import wait_for
 
 PREDICT, INFER = "/v1/models/model:predict", "/v2/models/model/infer"
@@ -117,6 +118,22 @@ def test_what_an_array_becomes_is_counted(client: FlaskClient) -> None:
         assert len(result(post_array(client, np.ones(300_000, np.uint8)))["predictions"]) == 300_000
         said = error(post_array(client, np.ones(3_000_000, np.uint8)), 413)
         assert "raise SERVING_REQUEST_MEMORY_BYTES" in said
+
+
+def test_what_strings_in_binary_become_is_counted(tmp_path: Path) -> None:
+    saved_models.bytes_output(tmp_path / "1")
+    outputs = [{"name": "text", "parameters": {"binary_data": True}}]
+
+    def send(size: int) -> TestResponse:
+        sent = [tensor("x", "BYTES", [size // 4], binary_data_size=size)]
+        return infer(client, "model", {"inputs": sent, "outputs": outputs}, bytes(size))
+
+    with serve(model_dir=tmp_path, request_memory_bytes=ROOM) as client:
+        for _ in range(5):
+            assert send(300_000).status_code == 200
+            assert "raise SERVING_REQUEST_MEMORY_BYTES" in error(send(1_000_000), 413)
+    with serve(model_dir=tmp_path, request_memory_bytes=2_000_000) as client:
+        assert send(250_000).status_code == 200  # may be read in the event loop
 
 
 def test_an_array_that_is_read_in_the_event_loop_never_asks_for_memory(half_plus_two: Path) -> None:
