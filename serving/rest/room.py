@@ -49,7 +49,7 @@ class Room:
     def read_text(self) -> bytes | memoryview:
         """The same, as bytes of its own where those cost little.
 
-        It is counted in any case, once: reading makes copies, and what came compressed is one already.
+        It is counted once, unless it is small: reading makes copies, and what came compressed is one already.
         """
         body = self.read_body()
         self._for_text(len(body))
