@@ -49,10 +49,14 @@ class Room:
     def read_text(self) -> bytes | memoryview:
         """The same, as bytes of its own where those cost little.
 
-        It is counted once, unless it is small: reading makes copies, and what came compressed is one already.
+        It is counted unless it is small, since reading makes copies: beside itself where it came compressed, when there
+        is no waiting any more.
         """
         body = self.read_body()
-        self._for_text(len(body))
+        if trace().room_bytes:
+            self._count(len(body))
+        else:
+            self._for_text(len(body))
         return bytes(body) if len(body) < LARGE_BYTES else body
 
     def reading(self) -> "Objects":
@@ -62,9 +66,7 @@ class Room:
     def note_tensors(self, body: memoryview | bytes, tensors: Mapping[str, Array]) -> None:
         """Count the tensors that the body of the request in hand has brought, until it is answered."""
         if len(body) > UNCOUNTED_TEXT_BYTES:
-            size = sum(map(memory_bytes, tensors.values()))
-            self._texts.count(size)
-            trace().room_bytes += size
+            self._count(sum(map(memory_bytes, tensors.values())))
 
     def leave(self) -> None:
         """Give back what the request in hand has taken until its answer was made."""
@@ -76,6 +78,10 @@ class Room:
         if size > max(notes.room_bytes, UNCOUNTED_TEXT_BYTES):
             _take(self._texts, size - notes.room_bytes, 0.0 if notes.room_bytes else WAIT_SECONDS)
             notes.room_bytes = size
+
+    def _count(self, size: int) -> None:
+        self._texts.count(size)
+        trace().room_bytes += size
 
     def _keep(self, size: int) -> None:
         """Give back all that the request in hand has taken but so many bytes."""

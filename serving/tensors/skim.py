@@ -52,8 +52,8 @@ def skim(text: memoryview, dtype: DType) -> Array | None:
             forms.append(bytes(whole.translate(None, _NUMBER_CHARACTERS)[depth:]))
             depth += forms[-1].count(b"[") - forms[-1].count(b"]")
             whole += b"]" * depth
-            numbers.append(_numbers(parser, whole, dtype))
-        flat = _cast(numbers, dtype)
+            numbers.append(_cast(_numbers(parser, whole, dtype), dtype))
+        flat = numbers[0] if len(numbers) == 1 else np.concatenate(numbers)
     except (ValueError, RuntimeError, TypeError):
         return None
     finally:
@@ -97,9 +97,8 @@ def _numbers(parser: simdjson.Parser, text: bytearray, dtype: DType) -> Array:
     return np.frombuffer(parsed.as_buffer(of_type=wanted), dtype=buffer)
 
 
-def _cast(numbers: list[Array], dtype: DType) -> Array:
-    """All numbers, in their dtype; ValueError when one does not fit it."""
-    values = numbers[0] if len(numbers) == 1 else np.concatenate(numbers)
+def _cast(values: Array, dtype: DType) -> Array:
+    """The numbers in their dtype; ValueError when one does not fit it."""
     if not _fits(values, dtype):
         raise ValueError("a number is out of range")
     with np.errstate(over="ignore"):
