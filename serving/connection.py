@@ -372,10 +372,11 @@ class Connection(asyncio.Protocol):
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 rest = rest[upgrade.args[0] :]
-                head = _head_without_upgrade(self._request)
-                self._request = Request()
-                self._parser = httptools.HttpRequestParser(self)
-                self._parser.feed_data(head)
+            # Not in the handler: the parser's error must keep the refusal of the head, its cause, as its context.
+            head = _head_without_upgrade(self._request)
+            self._request, self._header_bytes = Request(), 0
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(head)
 
     def _refuse(self, refused: Refused) -> None:
         self._refused = self._refused or refused

@@ -116,6 +116,10 @@ class TestRequests:
         assert transport.written == b"</p hello>" * 2
         assert not transport.closed
 
+    def test_the_head_of_a_wish_for_another_protocol_has_the_limits_of_any_other(self) -> None:
+        head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\na: " + b"b" * 100 + b"\r\n\r\n"
+        assert answer_to(head, head_bytes=200).written == b"</ >"
+
     def test_many_wishes_for_another_protocol_at_once_are_not_heard(self) -> None:
         upgrade = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         assert answer_to(upgrade * 1000).written == b"</ >" * 1000
@@ -216,6 +220,10 @@ class TestRefusals:
         head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         transport = answer_to(head + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", body_bytes=limit)
         assert transport.written == b"</p hello>" if status is None else status_of(transport) == status
+
+    def test_the_limits_hold_for_who_wishes_for_another_protocol(self) -> None:
+        wish = b"Host: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+        assert status_of(answer_to(POST.replace(b"Host: x\r\n", wish), body_bytes=4)) == 413
 
     def test_a_body_of_chunks_that_are_mostly_framing_is_refused(self) -> None:
         head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;"
