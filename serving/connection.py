@@ -33,6 +33,9 @@ LINGER_BYTES = 64 * MEBI
 LONG_BYTES = 128 * 1024
 """A piece of input of this size says that there is more where it came from."""
 
+ANSWERS_IN_A_ROW = 32
+"""How many requests of a client that does not wait are answered before the event loop looks at the others."""
+
 PIECE_BYTES = 16 * 1024
 """How much is parsed at a time, but for a body: what a client sends ahead stays bytes until its turn has come."""
 UNCOUNTED_BYTES = 64 * 1024
@@ -157,7 +160,7 @@ class Connection(asyncio.Protocol):
         del self._parser  # it and the connection hold each other: what they hold would wait for a garbage collection
 
     def data_received(self, data: bytes) -> None:
-        if self._answering or self._unsent:  # a client that does not wait for answers: it waits until this one is sent
+        if self._is_busy:  # a client that does not wait for answers: it waits until this one is sent
             self._hold_back(data)
             self._transport.pause_reading()
         elif self._lingering:
@@ -166,7 +169,8 @@ class Connection(asyncio.Protocol):
                 self.close()
         elif self._refused is None:
             self._feed(data)
-            if len(data) >= LONG_BYTES and not self._answering:
+            self._advance()
+            if len(data) >= LONG_BYTES and not self._is_busy:
                 self._let_others_read()
 
     def eof_received(self) -> bool:
@@ -174,6 +178,8 @@ class Connection(asyncio.Protocol):
             return False
         if self._answering:  # it hung up, most likely; what is computed already it can still read if it did not
             self._caller.gone = True
+            return True
+        if self._is_behind:
             return True
         if not self.is_idle:
             self._refuse(Refused(HTTPStatus.BAD_REQUEST, "The request ended before it was complete"))
@@ -286,6 +292,8 @@ class Connection(asyncio.Protocol):
             return
         if self._unsent or self._transport.is_closing():
             self._transport.abort()
+        elif self._is_behind:
+            return
         elif self.is_idle or self._lingering:
             self.close()
         else:
@@ -295,7 +303,17 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether the connection waits for a request of which nothing has come."""
-        return not (self._has_begun or self._answering or self._complete or self._held_back)
+        return not (self._has_begun or self._answering or self._is_behind)
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether requests, or what may hold some, have come and wait for their turn."""
+        return bool(self._complete or self._held_back)
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether what comes now has to wait."""
+        return bool(self._answering or self._unsent or self._complete or self._held_back)
 
     def close(self) -> None:
         """End the connection once what has been written is sent; the client has the time of a body to read it."""
@@ -313,7 +331,6 @@ class Connection(asyncio.Protocol):
         """Parse what has come until a request is complete; what is left then waits until that one is answered."""
         if len(data) <= PIECE_BYTES:
             self._feed_piece(data)
-            self._advance()
             return
         rest = memoryview(data)
         while rest and not self._complete and self._refused is None:
@@ -322,7 +339,15 @@ class Connection(asyncio.Protocol):
             rest = rest[size:]
         if rest and self._refused is None:
             self._hold_back(bytes(rest))
-        self._advance()
+
+    def _feed_held_back(self) -> None:
+        """Parse on in what was sent ahead; read on when all of that is parsed."""
+        data, self._held_back = b"".join(self._held_back), []
+        self._front.memory.give_back(self._ahead_bytes)
+        self._ahead_bytes = 0
+        self._feed(data)
+        if not self._held_back:
+            self._transport.resume_reading()
 
     def _feed_piece(self, piece: bytes | memoryview) -> None:
         if self._in_head:
@@ -386,8 +411,13 @@ class Connection(asyncio.Protocol):
         if self._advancing:
             return
         self._advancing = True
+        answers = 0
         while not (self._answering or self._unsent or self._transport.is_closing()):
             if self._complete:
+                if answers == ANSWERS_IN_A_ROW:
+                    self._front.soon(self._advance)
+                    break
+                answers += 1
                 self._answering = True
                 self._answered = request = self._complete.popleft()
                 self._caller = request.caller
@@ -396,13 +426,7 @@ class Connection(asyncio.Protocol):
                 self._answer_refused(self._refused)
                 break
             elif self._held_back:
-                data, self._held_back = b"".join(self._held_back), []
-                self._front.memory.give_back(self._ahead_bytes)
-                self._ahead_bytes = 0
-                self._transport.resume_reading()
-                self._advancing = False
-                self._feed(data)
-                return
+                self._feed_held_back()
             else:
                 if self._continue_is_due:
                     self._continue_is_due = False

@@ -9,14 +9,24 @@ from typing import Any
 
 import pytest
 
-from serving.connection import FRAMING_BYTES, LINGER_BYTES, LINGER_SECONDS, MEBI, UNCOUNTED_BYTES, Connection
+from serving.connection import (
+    ANSWERS_IN_A_ROW,
+    FRAMING_BYTES,
+    LINGER_BYTES,
+    LINGER_SECONDS,
+    MEBI,
+    UNCOUNTED_BYTES,
+    Connection,
+)
 from tests.wire import GET, POST, FakeFront, FakeTransport, connect
 
 
 def answer_to(data: bytes, **limits: Any) -> FakeTransport:
     """What a connection does with these bytes."""
-    connection, transport = connect(FakeFront(**limits))
+    front = FakeFront(**limits)
+    connection, transport = connect(front)
     connection.data_received(data)
+    front.go_on()
     return transport
 
 
@@ -49,6 +59,32 @@ class TestRequests:
 
     def test_pipelined_requests_are_answered_in_their_order(self) -> None:
         assert answer_to((GET + POST) * 500).written == b"</healthz ></p hello>" * 500
+
+    def test_others_have_their_turn_among_the_answers_to_many_requests_at_once(self) -> None:
+        front, numbers = FakeFront(), range(5000)
+        connection, transport = connect(front)
+        requests = [GET.replace(b"/healthz", b"/%d" % number) for number in numbers]
+        before = 0
+        connection.data_received(b"".join(requests[:4000]))
+        connection.data_received(b"".join(requests[4000:]))
+        assert not transport.reading
+        while front.due:
+            assert len(front.requests) - before <= ANSWERS_IN_A_ROW
+            before = len(front.requests)
+            front.due.pop(0)()
+        assert transport.written == b"".join(b"</%d >" % number for number in numbers)
+        assert transport.reading
+
+    @pytest.mark.parametrize("end", [lambda its: its.eof_received(), lambda its: its.expire()])
+    def test_what_has_come_already_is_answered_whatever_comes_to_an_end(
+        self, end: Callable[[Connection], object]
+    ) -> None:
+        front = FakeFront()
+        connection, transport = connect(front)
+        connection.data_received(GET * 1000)
+        end(connection)
+        front.go_on()
+        assert transport.written == b"</healthz >" * 1000
 
     def test_a_client_that_does_not_wait_is_held_back(self) -> None:
         front = FakeFront(at_once=False)

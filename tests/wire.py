@@ -85,6 +85,11 @@ class FakeFront:
     def soon(self, call: Callable[[], None]) -> None:
         self.due.append(call)
 
+    def go_on(self) -> None:
+        """Go on as the event loop does, until nothing is due any more."""
+        while self.due:
+            self.due.pop(0)()
+
     def opened(self, connection: Connection) -> None:
         self.open += 1
 
