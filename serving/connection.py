@@ -76,7 +76,7 @@ class Front(Protocol):
     def answer(self, request: "Request", connection: "Connection") -> None:
         """Have the request answered, now or later, by a call of `connection.send`."""
 
-    def note_refusal(self, request: "Request", status: HTTPStatus) -> str:
+    def note_refusal(self, request: "Request", peer: str, status: HTTPStatus) -> str:
         """Count and log an answer that the application does not give, and return the id that it shall carry."""
 
     def soon(self, call: Callable[[], None]) -> None:
@@ -102,7 +102,9 @@ class Request:
     is_compressed: bool = False
     content_type: bytes = b""
     keep_alive: bool = True
-    caller: Caller = field(default_factory=Caller)
+    caller: Caller = field(default_factory=lambda: Caller(time.monotonic()))
+    environ: dict[str, Any] | None = None
+    """What the application gets, and notes in what it learns of the request; None until the application is called."""
 
 
 class Connection(asyncio.Protocol):
@@ -199,7 +201,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._has_begun = True
-        self.deadline = time.monotonic() + self._limits.head_seconds
+        now = self._request.caller.arrived = time.monotonic()
+        self.deadline = now + self._limits.head_seconds
 
     def on_url(self, url: bytes) -> None:
         if not self._request.target:
@@ -255,8 +258,9 @@ class Connection(asyncio.Protocol):
             return
         self._continue_is_due = False
         self._request.keep_alive = self._parser.should_keep_alive()
-        arrived = time.monotonic()
-        self._request.caller = Caller(arrived, arrived + self._limits.answer_seconds)
+        caller = self._request.caller
+        caller.arrived = time.monotonic()
+        caller.deadline = caller.arrived + self._limits.answer_seconds
         self._complete.append(self._request)
         self._request = Request()
         self._in_head, self._has_begun = True, False
@@ -442,9 +446,8 @@ class Connection(asyncio.Protocol):
         self.deadline = time.monotonic() + LINGER_SECONDS
         self._give_back(self._request)
         self._request.body = io.BytesIO()
-        self._transport.write(
-            refusal(refused, self._front.note_refusal(self._request, refused.status), self._request.method == "HEAD")
-        )
+        request_id = self._front.note_refusal(self._request, self.peer, refused.status)
+        self._transport.write(refusal(refused, request_id, self._request.method == "HEAD"))
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._transport.resume_reading()

@@ -290,7 +290,7 @@ class TestRefusals:
         front = FakeFront(body_bytes=4)
         connection, _ = connect(front)
         connection.data_received(POST)
-        assert front.refusals == [("POST", b"/p", 413)]
+        assert front.refusals == [("POST", b"/p", "127.0.0.1", 413)]
 
     def test_a_refused_client_may_go_on_sending_for_a_while(self) -> None:
         connection, transport = connect(FakeFront(body_bytes=4))
