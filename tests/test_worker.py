@@ -67,8 +67,9 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [repr(noted).encode()]
 
-def note_refusal(method, path, sent_id, status):
-    noted.append((method, path, sent_id, status))
+def note_refusal(environ, status):
+    path, sent_id = environ["RAW_URI"].partition("?")[0], environ.get("HTTP_X_REQUEST_ID", "")
+    noted.append((environ["REQUEST_METHOD"], path, sent_id, status))
     return sent_id or "new"
 
 app.extensions = {
