@@ -443,6 +443,8 @@ class Connection(asyncio.Protocol):
         if self._lingering:
             return
         self._lingering, self._held_back = True, []
+        self._front.memory.give_back(self._ahead_bytes)
+        self._ahead_bytes = 0
         self.deadline = time.monotonic() + LINGER_SECONDS
         self._give_back(self._request)
         self._request.body = io.BytesIO()

@@ -416,6 +416,19 @@ class TestMemory:
         assert transport.written.startswith(b"</healthz >HTTP/1.1 503 ")
         assert front.memory.free == 1
 
+    def test_what_was_sent_ahead_of_a_refusal_is_given_back_with_it(self) -> None:
+        ahead = GET * 8000
+        front = FakeFront(at_once=False, memory=len(ahead))
+        connection, transport = connect(front)
+        for data in (GET, ahead, ahead):
+            connection.data_received(data)
+        assert front.memory.free == 0
+        front.send_waiting()
+        assert transport.written.startswith(b"</healthz >HTTP/1.1 503 ")
+        assert front.memory.free == len(ahead)
+        connection.connection_lost(None)
+        assert front.memory.free == len(ahead)
+
 
 class TestCallers:
     def test_a_caller_has_so_much_time_from_the_arrival_of_its_request(self) -> None:

@@ -9,6 +9,8 @@ promises before the bytes are seen to be there.
 
 No value is altered silently. As in JSON, decimals take the precision of the input's dtype, and integers do for decimals
 where they are exactly the same; decimals are no integers, booleans no numbers. What is out of range is refused.
+
+An array of another dtype than the input's is converted in pieces, so that this takes little more than what it makes.
 """
 
 import io
@@ -16,6 +18,7 @@ import math
 import re
 import struct
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,7 +26,7 @@ import numpy as np
 from serving.errors import InvalidArgument, NotAcceptable
 from serving.tensors.binary import aligned
 from serving.tensors.echo import cut
-from serving.tensors.spec import Array, Kind, TensorSpec, shape_text, strings
+from serving.tensors.spec import Array, Kind, TensorSpec, shape_text
 
 MAX_HEADER_BYTES = 4096
 """NumPy itself writes less than 128 bytes for tensors."""
@@ -44,9 +47,24 @@ _NO_CHARACTER = "the array has a text with something in it that is not a charact
 _WIDEST = 8
 """Bytes of the widest number that is the same on every machine."""
 
+_PIECE = 16 * 1024
+"""How many values are converted at a time."""
+_WORK_BYTES = 64
+"""What each of them takes meanwhile beside itself, at most."""
+_STRING_BYTES = 56
+"""A reference and what a bytes object takes beside its text, at most."""
+_COPIES = 3
+"""A text in a piece, as Python has it and as UTF-8: the longest are a piece each."""
 
-def decode_npy(data: bytes | memoryview, spec: TensorSpec) -> Array:
-    """The tensor of an input; InvalidArgument says what is wrong with the bytes, or with which value."""
+Need = Callable[[int], None]
+"""Called with the bytes that will be needed in all, before they are; raises where there are not as many."""
+
+
+def decode_npy(data: bytes | memoryview, spec: TensorSpec, need: Need = lambda size: None) -> Array:
+    """The tensor of an input; InvalidArgument says what is wrong with the bytes, or with which value.
+
+    What takes more memory than the bytes themselves is asked for by `need`.
+    """
     array = read_npy(memoryview(data))
     assert spec.dtype is not None
     if array.dtype.kind not in _FROM[spec.dtype.kind]:
@@ -55,12 +73,12 @@ def decode_npy(data: bytes | memoryview, spec: TensorSpec) -> Array:
             f'the dtype of input "{spec.name}"'
         )
     if spec.dtype.kind is Kind.STRING:
-        return _strings(array)
+        return _strings(array, need)
     if spec.dtype.kind is Kind.BOOLEAN:
         _check_booleans(array)
     if array.dtype == spec.dtype.numpy:
         return aligned(array.reshape(-1)).reshape(array.shape) if array.flags.c_contiguous else array.copy(order="C")
-    return _converted(array, spec)
+    return _converted(array, spec, need)
 
 
 def read_npy(data: memoryview) -> Array:
@@ -132,10 +150,13 @@ def _check_booleans(array: Array) -> None:
         raise InvalidArgument(f"the array has a byte {values.max()} among its booleans, which are 0 or 1")
 
 
-def _strings(array: Array) -> Array:
-    vector = array.reshape(-1)
-    values = vector.tolist() if array.dtype.kind == "S" else _encoded(vector)
-    return strings(values).reshape(array.shape)
+def _strings(array: Array, need: Need) -> Array:
+    need(_COPIES * array.nbytes + (array.size + 2 * _PIECE) * _STRING_BYTES)
+    made = np.empty(array.shape, object)
+    texts = made.reshape(-1)
+    for start, piece in _pieces(array):
+        texts[start : start + len(piece)] = piece.tolist() if array.dtype.kind == "S" else _encoded(piece)
+    return made
 
 
 def _encoded(texts: Array) -> list[bytes]:
@@ -149,21 +170,36 @@ def _encoded(texts: Array) -> list[bytes]:
         raise InvalidArgument(_NO_CHARACTER) from None
 
 
-def _converted(array: Array, spec: TensorSpec) -> Array:
+def _converted(array: Array, spec: TensorSpec, need: Need) -> Array:
     """The array in the dtype of the input; InvalidArgument names the first value that would be altered."""
     assert spec.dtype is not None
-    array = array.copy(order="C")
-    with np.errstate(over="ignore", invalid="ignore"):
-        made = array.astype(spec.dtype.numpy)
-        is_decimal = array.dtype.kind == "f"
-        altered = np.isinf(made) & np.isfinite(array) if is_decimal else _altered_integers(array, made)
-    if altered.any():
-        index = np.unravel_index(int(altered.argmax()), array.shape)
-        raise InvalidArgument(
-            f"element {shape_text(tuple(map(int, index)))} of the array is {array[index]}, which is not a value of "
-            f'{spec.dtype.name}, the dtype of input "{spec.name}"'
-        )
+    need(array.nbytes + array.size * spec.dtype.numpy.itemsize + _PIECE * _WORK_BYTES)
+    made = np.empty(array.shape, spec.dtype.numpy)
+    numbers = made.reshape(-1)
+    for start, piece in _pieces(array):
+        altered = _convert(piece, numbers[start : start + len(piece)])
+        if altered.any():
+            index = np.unravel_index(start + int(altered.argmax()), array.shape)
+            raise InvalidArgument(
+                f"element {shape_text(tuple(map(int, index)))} of the array is {array[index]}, which is not a value of "
+                f'{spec.dtype.name}, the dtype of input "{spec.name}"'
+            )
     return made
+
+
+def _pieces(array: Array) -> Iterator[tuple[int, Array]]:
+    """The values in row-major order, a piece at a time, and where each begins; another order costs a copy of all."""
+    vector = array.reshape(-1)
+    for start in range(0, vector.size, _PIECE):
+        yield start, vector[start : start + _PIECE]
+
+
+def _convert(numbers: Array, made: Array) -> Array:
+    """Write numbers into an array of another dtype; where they are altered by that."""
+    numbers = numbers.copy()  # to where they are aligned
+    with np.errstate(over="ignore", invalid="ignore"):
+        made[:] = numbers
+        return np.isinf(made) & np.isfinite(numbers) if numbers.dtype.kind == "f" else _altered_integers(numbers, made)
 
 
 def _altered_integers(array: Array, made: Array) -> Array:

@@ -24,8 +24,8 @@ from serving.tensors.spec import Array
 
 Heed = Callable[[], None]
 """Called before each picture; raises what shall end the request."""
-Take = Callable[[int], None]
-"""Called with the bytes that will be needed, before they are; raises where there are not as many."""
+Need = Callable[[int], None]
+"""Called with the bytes that will be needed in all, before they are; raises where there are not as many."""
 COPIES = 3
 """How often a picture is in memory at most while it is brought into its form."""
 
@@ -46,7 +46,7 @@ def decode_pictures(
     wanted: ImageInput,
     max_bytes: int,
     heed: Heed = lambda: None,
-    take: Take = lambda size: None,
+    need: Need = lambda size: None,
 ) -> dict[str, Array]:
     """The input of so many rows. InvalidArgument says which picture is wrong, and how.
 
@@ -56,12 +56,12 @@ def decode_pictures(
     shape = (len(pictures), *wanted.shape)
     tensor_bytes, left = math.prod(shape) * levels.itemsize, max_bytes
     _less(max_bytes, tensor_bytes, f"the tensor of {len(pictures)} pictures")
-    take(tensor_bytes)
+    need(tensor_bytes)
     rows = np.empty(shape, levels.dtype)
     for number, data in enumerate(pictures):
         heed()
         image, now_left = _open(data, f"picture {number + 1}", left)
-        take(tensor_bytes + COPIES * (left - now_left))
+        need(tensor_bytes + COPIES * (left - now_left))
         left = now_left
         pixels = _pixels(image, wanted, f"picture {number + 1}")
         rows[number] = levels[0][pixels] if len(levels) == 1 else levels[np.arange(len(levels)), pixels]

@@ -9,6 +9,8 @@ from serving.errors import InvalidArgument, PayloadTooLarge, UnsupportedMediaTyp
 
 CHUNK_BYTES = 4096
 """How much of a compressed body is read at a time; what follows the end of a member is copied, so it must be little."""
+_USUAL_EXPANSION = 10
+"""What a compressed byte of JSON usually stands for at most; the most that it can is 1032."""
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _GZIP = 16 + zlib.MAX_WBITS
@@ -16,9 +18,12 @@ _WINDOW_BITS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 
 
 def read_buffer(
-    environ: dict[str, Any], max_bytes: int, max_decompressed_bytes: int, before_decompressing: Callable[[int], None]
+    environ: dict[str, Any], max_bytes: int, max_decompressed_bytes: int, make_room: Callable[[int], None]
 ) -> memoryview:
-    """The body that a WSGI request promises, whole and decompressed, which is said before with the compressed size.
+    """The body that a WSGI request promises, whole and decompressed.
+
+    Before it is decompressed `make_room` is called with about the size that this will make, and with each that turns
+    out to be larger as it grows; what it raises ends the reading.
 
     PayloadTooLarge beyond either limit, InvalidArgument for a body that ends early or does not decompress,
     UnsupportedMediaType for a Content-Encoding other than gzip and deflate.
@@ -29,8 +34,8 @@ def read_buffer(
         return body
     if encoding not in _WINDOW_BITS:
         raise UnsupportedMediaType(f"Content-Encoding {encoding[:64]!r} is not supported; send gzip, deflate or none")
-    before_decompressing(len(body))
-    return _decompress(body, encoding, max_decompressed_bytes)
+    make_room(min(max_decompressed_bytes, _USUAL_EXPANSION * len(body)))
+    return _decompress(body, encoding, max_decompressed_bytes, make_room)
 
 
 def _read(environ: dict[str, Any], max_bytes: int) -> bytes | memoryview:
@@ -77,7 +82,7 @@ def _check_size(size: int, max_bytes: int) -> None:
         )
 
 
-def _decompress(body: memoryview, encoding: str, max_bytes: int) -> memoryview:
+def _decompress(body: memoryview, encoding: str, max_bytes: int, make_room: Callable[[int], None]) -> memoryview:
     """All members of a compressed body, stopped as soon as they exceed `max_bytes`."""
     data = bytearray()
     position = 0
@@ -87,7 +92,9 @@ def _decompress(body: memoryview, encoding: str, max_bytes: int) -> memoryview:
             chunk = body[position : position + CHUNK_BYTES]
             if not chunk:
                 raise InvalidArgument(f"The request body ended before its {encoding} stream did")
-            data += _decompress_chunk(stream, chunk, encoding, max_bytes - len(data))
+            piece = _decompress_chunk(stream, chunk, encoding, max_bytes - len(data))
+            make_room(len(data) + len(piece))
+            data += piece
             position += len(chunk) - len(stream.unused_data)
     return memoryview(data)
 
@@ -100,6 +107,6 @@ def _decompress_chunk(stream: Any, chunk: memoryview, encoding: str, left: int) 
     if len(data) > left:
         raise PayloadTooLarge(
             "The request body is too large when decompressed; send fewer rows at once or raise "
-            "SERVING_MAX_DECOMPRESSED_BYTES"
+            "SERVING_MAX_DECOMPRESSED_BYTES, which is a fifth of SERVING_REQUEST_MEMORY_BYTES at most"
         )
     return data

@@ -1,8 +1,10 @@
 """Memory for the requests that are read, so that no number and no form of them takes more than the worker has.
 
-Three shares, always asked for in this order, so that nobody waits for who waits for him: bodies are counted where they
-arrive (serving/connection.py), then their text and the tensors in it until the answer is made, then the objects that
-a text is parsed into until the tensors are read. Reading holds the interpreter, so waiting for memory costs no time.
+Three shares, always asked for in this order: bodies are counted where they arrive (serving/connection.py), then their
+text and the tensors in it until the answer is made, then the objects that a text is parsed into until the tensors are
+read. A request waits for a share only while it has nothing of it, so that nobody waits for who waits for him: what
+turns out to be needed beyond that is there or the request is refused, or it is given back and taken anew as a whole.
+Reading holds the interpreter, so waiting for memory costs no time.
 """
 
 from collections.abc import Mapping
@@ -19,12 +21,10 @@ from serving.settings import Settings, environ_name
 from serving.tensors.cost import objects_bytes
 from serving.tensors.spec import Array, memory_bytes
 
-UNCOUNTED_BYTES = 256 * 1024
+UNCOUNTED_TEXT_BYTES = 256 * 1024
 """Smaller texts are not counted: what is answered in the event loop never waits."""
 WAIT_SECONDS = 1.0
 """How long a request waits for memory that others have."""
-_EXPANSION = 1032
-"""The most bytes that a compressed byte can stand for."""
 
 
 class Room:
@@ -36,17 +36,23 @@ class Room:
         self._objects = Memory(settings.objects_bytes)
 
     def read_body(self) -> memoryview:
-        """The body of the request in hand, as `read_buffer`; Unavailable where there is no memory for it now."""
+        """The body of the request in hand, as `read_buffer`; Unavailable where there is no memory for it now.
+
+        One that came compressed is counted as what it has become, any other not again.
+        """
         settings = self._settings
-        return read_buffer(
-            request.environ, settings.max_body_bytes, settings.max_decompressed_bytes, self._for_decompressing
-        )
+        most = min(settings.max_decompressed_bytes, self._texts.limit)
+        body = read_buffer(request.environ, settings.max_body_bytes, most, self._for_text)
+        self._keep(len(body))
+        return body
 
     def read_text(self) -> bytes | memoryview:
-        """The same, as bytes of its own where those cost little; the careful way to read it makes them of any."""
+        """The same, as bytes of its own where those cost little.
+
+        It is counted once, unless it is small: reading makes copies, and what came compressed is one already.
+        """
         body = self.read_body()
-        if len(body) > UNCOUNTED_BYTES:
-            self._for_text(len(body))
+        self._for_text(len(body))
         return bytes(body) if len(body) < LARGE_BYTES else body
 
     def reading(self) -> "Objects":
@@ -55,24 +61,28 @@ class Room:
 
     def note_tensors(self, body: memoryview | bytes, tensors: Mapping[str, Array]) -> None:
         """Count the tensors that the body of the request in hand has brought, until it is answered."""
-        if len(body) > UNCOUNTED_BYTES:
+        if len(body) > UNCOUNTED_TEXT_BYTES:
             size = sum(map(memory_bytes, tensors.values()))
             self._texts.count(size)
             trace().room_bytes += size
 
     def leave(self) -> None:
         """Give back what the request in hand has taken until its answer was made."""
-        notes = trace()
-        if notes.room_bytes:
-            self._texts.give_back(notes.room_bytes)
-            notes.room_bytes = 0
-
-    def _for_decompressing(self, compressed: int) -> None:
-        self._for_text(min(self._settings.max_decompressed_bytes, _EXPANSION * compressed))
+        self._keep(0)
 
     def _for_text(self, size: int) -> None:
-        _take(self._texts, size)
-        trace().room_bytes += size
+        """Take what a text of this size has not taken yet, unless it is small; wait only where it has taken nothing."""
+        notes = trace()
+        if size > max(notes.room_bytes, UNCOUNTED_TEXT_BYTES):
+            _take(self._texts, size - notes.room_bytes, 0.0 if notes.room_bytes else WAIT_SECONDS)
+            notes.room_bytes = size
+
+    def _keep(self, size: int) -> None:
+        """Give back all that the request in hand has taken but so many bytes."""
+        notes = trace()
+        if notes.room_bytes > size:
+            self._texts.give_back(notes.room_bytes - size)
+            notes.room_bytes = size
 
 
 class Objects:
@@ -86,14 +96,18 @@ class Objects:
 
     def make_room(self, text: memoryview | bytes) -> None:
         """Take what the objects of a text may need; PayloadTooLarge or Unavailable where there is not as much."""
-        self.take(objects_bytes(memoryview(text)) if len(text) > UNCOUNTED_BYTES else 0)
+        self.need(objects_bytes(memoryview(text)) if len(text) > UNCOUNTED_TEXT_BYTES else 0)
 
-    def take(self, size: int) -> None:
-        """Take so many bytes in all, unless they are few; PayloadTooLarge or Unavailable where there are fewer."""
-        if size > max(self._taken, UNCOUNTED_BYTES):
+    def need(self, size: int) -> None:
+        """Have so many bytes in all, unless they are few; PayloadTooLarge or Unavailable where there are fewer."""
+        if size > max(self._taken, UNCOUNTED_TEXT_BYTES):
             self.give_back()  # or requests that have some would wait for each other to get more
-            _take(self._memory, size)
+            _take(self._memory, size, WAIT_SECONDS)
             self._taken = size
+
+    def need_more(self, size: int) -> None:
+        """Have so many bytes beside those there are, likewise."""
+        self.need(self._taken + size)
 
     def give_back(self) -> None:
         """Give back what was taken. Twice is safe."""
@@ -119,11 +133,11 @@ def _forget_locals(error: BaseException) -> None:
     error.__context__ = None
 
 
-def _take(memory: Memory, size: int) -> None:
+def _take(memory: Memory, size: int, seconds: float) -> None:
     if size > memory.limit:
         raise PayloadTooLarge(
             f"Reading the request may take {size >> 20} MiB, more than the {memory.limit >> 20} MiB that all requests "
             f"share; send fewer values at once or raise {environ_name('request_memory_bytes')}"
         )
-    if not memory.take(size, min(WAIT_SECONDS, trace().caller.seconds_left())):
+    if not memory.take(size, min(seconds, trace().caller.seconds_left())):
         raise Unavailable("The requests in hand take all the memory that there is for them; try again later")

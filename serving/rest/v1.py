@@ -103,14 +103,14 @@ class _Protocol:
                 if read is None:
                     asked = read_predict(servable.signatures, body, objects.make_room)
                 else:
-                    sent = self._sent(body, objects.take)
+                    sent = self._sent(body, objects.need)
                     asked = read(sent, servable.signatures, servable.about.image_input)
             self._room.note_tensors(body, asked.inputs)
             media_type = answers.choose(accepted, asked.signature)
             outputs = self._models.run(handle, asked.signature, asked.inputs, caller)
         return _versioned(answers.write(media_type, outputs, asked.in_rows, self._settings.non_finite), handle.version)
 
-    def _sent(self, body: bytes | memoryview, take: Callable[[int], None]) -> readers.Sent:
+    def _sent(self, body: bytes | memoryview, need: Callable[[int], None]) -> readers.Sent:
         environ = request.environ
         return readers.Sent(
             body,
@@ -118,7 +118,7 @@ class _Protocol:
             environ.get("QUERY_STRING", ""),
             self._settings.max_decompressed_bytes,
             trace().caller.check,
-            take,
+            need,
         )
 
     def _classify(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:

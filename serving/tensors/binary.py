@@ -19,6 +19,8 @@ ALIGNMENT = 64
 """TensorFlow takes an array over as it is when its first byte lies at a multiple of this; else it copies."""
 COPY_FROM_BYTES = 4096
 """Below this TensorFlow's own copy costs less than finding out whether it is needed."""
+_STRING_BYTES = 72
+"""What a string takes beside its text, at most: an object, and its place in a list and in an array."""
 
 _LENGTH = struct.Struct("<I")
 
@@ -40,6 +42,11 @@ def decode_binary(name: str, dtype: DType, shape: tuple[int, ...], data: memoryv
     if dtype.kind is Kind.BOOLEAN:
         _check_booleans(name, data)
     return aligned(np.frombuffer(data, dtype.numpy)).reshape(shape)
+
+
+def strings_bytes(shape: tuple[int, ...], size: int) -> int:
+    """The most memory that a tensor of BYTES takes which is read from binary data of so many bytes."""
+    return min(math.prod(shape), size // _LENGTH.size) * _STRING_BYTES + size
 
 
 def encode_binary(array: Array) -> bytes | memoryview:

@@ -179,6 +179,50 @@ def test_nothing_is_allocated_for_what_a_header_promises() -> None:
         tracemalloc.stop()
 
 
+COUNT = 200_000
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (np.zeros(COUNT, "u1"), "float"),
+        (np.zeros(COUNT, "u1"), "double"),
+        (np.zeros(COUNT, "u1"), "int64"),
+        (np.zeros(COUNT, "u1"), "bfloat16"),
+        (np.zeros(COUNT, ">i8"), "double"),
+        (np.zeros(COUNT, "f8"), "half"),
+        (np.zeros((COUNT // 100, 100), "u1", order="F"), "float"),
+        (np.full(COUNT, b"ab"), "string"),
+        (np.full(COUNT, "\N{GRINNING FACE}a"), "string"),
+        (np.full((2, COUNT // 2), "ab", order="F"), "string"),
+        (np.array([b"a" * 20 * COUNT]), "string"),
+        (np.array(["\N{GRINNING FACE}" * COUNT]), "string"),
+    ],
+    ids=lambda value: f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else value,
+)
+def test_what_an_array_takes_while_it_becomes_a_tensor_is_asked_for_and_not_much_more(array: Any, dtype: str) -> None:
+    data, asked = written(array), list[int]()
+    tracemalloc.start()
+    try:
+        made = decode_npy(data, TensorSpec("x", f"DT_{dtype.upper()}", (None,)), asked.append)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert made.shape == array.shape
+    assert peak <= asked[-1] <= 6 * peak
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), order=st.sampled_from("CF"), rows=st.integers(1, 9_000))
+def test_a_value_that_would_be_altered_is_named_wherever_it_stands(data: st.DataObject, order: str, rows: int) -> None:
+    array = np.zeros((rows, 7), "<i4", order=order)  # type: ignore[call-overload]
+    row, column = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, 6))
+    array[row, column] = 2**24 + 1
+    assert error(written(array)).startswith(f"element [{row},{column}] of the array is 16777217,")
+    array[row, column] = 2**24
+    assert (decode(written(array)) == array).all()
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["float", "string", "bool", "int8"]))
 def test_any_bytes_are_an_array_or_an_error_of_the_request(data: bytes, dtype: str) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import struct
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes
 
 from serving.errors import InvalidArgument
 from serving.rest.v2.schemas import MAX_ELEMENTS
-from serving.tensors.binary import ALIGNMENT, decode_binary, encode_binary
+from serving.tensors.binary import ALIGNMENT, decode_binary, encode_binary, strings_bytes
 from serving.tensors.datatypes import DATATYPES
 from serving.tensors.spec import Kind, strings
 
@@ -101,6 +102,19 @@ def test_large_tensors_share_the_memory_they_came_in_where_tensorflow_can_too() 
     assert np.shares_memory(here, room)
     assert not np.shares_memory(beside, room)
     assert beside.ctypes.data % ALIGNMENT == 0
+
+
+@pytest.mark.parametrize("value", [b"", b"a", b"ab", b"a" * 16])
+def test_what_strings_take_in_memory_is_told_from_their_shape_and_their_bytes(value: bytes) -> None:
+    sent = as_bytes(value) * 50_000
+    tracemalloc.start()
+    try:
+        decode("BYTES", (50_000,), sent)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= strings_bytes((50_000,), len(sent))
+    assert strings_bytes((2**40,), len(sent)) < 20 * len(sent)  # whatever the shape promises
 
 
 def test_the_bytes_of_numbers_are_not_copied() -> None:

@@ -21,6 +21,7 @@ from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest.forms.media import CSV, JPEG, MAX_HEADERS, MULTIPART, NPY, PNG, media_type
 from serving.rest.forms.multipart import read_multipart
 from serving.rest.predict import PredictRequest
+from serving.rest.room import UNCOUNTED_TEXT_BYTES
 from serving.tensors.echo import cut
 from serving.tensors.spec import TensorSpec
 
@@ -35,7 +36,7 @@ _CHARSETS = ("", "utf-8", "utf8", "us-ascii")
 class Sent:
     """A body, and what was said of it.
 
-    `max_bytes` is the most that it may become, `heed` ends what nobody awaits, `take` asks for memory, in bytes.
+    `max_bytes` is the most that it may become, `heed` ends what nobody awaits, `need` asks for memory, in bytes in all.
     """
 
     body: bytes | memoryview
@@ -43,7 +44,7 @@ class Sent:
     query: str
     max_bytes: int
     heed: Callable[[], None]
-    take: Callable[[int], None]
+    need: Callable[[int], None]
 
 
 Signatures = Mapping[str, Signature]
@@ -75,8 +76,13 @@ def only_input(signature: Signature) -> TensorSpec:
 def _read_npy(sent: Sent, signatures: Signatures, image_input: ImageInput | None) -> PredictRequest:
     signature = _signature(signatures, _named_in_query(sent.query))
     spec = only_input(signature)
-    array = decode_npy(sent.body, spec)
+    need = sent.need if len(sent.body) > UNCOUNTED_TEXT_BYTES else _unneeded  # which is read in the event loop
+    array = decode_npy(sent.body, spec, need)
     return PredictRequest(signature, array.ndim > 0, {spec.name: array})
+
+
+def _unneeded(size: int) -> None:
+    """Ask for nothing."""
 
 
 def _read_csv(sent: Sent, signatures: Signatures, image_input: ImageInput | None) -> PredictRequest:
@@ -85,7 +91,7 @@ def _read_csv(sent: Sent, signatures: Signatures, image_input: ImageInput | None
         raise UnsupportedMediaType(f"{CSV} in {cut(charset, 64)!r} is not read here; send it in UTF-8")
     signature = _signature(signatures, _named_in_query(sent.query))
     body = bytes(sent.body)
-    sent.take(len(body) + CELL_BYTES * sum(map(body.count, (b",", b"\n", b"\r"))))
+    sent.need(len(body) + CELL_BYTES * sum(map(body.count, (b",", b"\n", b"\r"))))
     return PredictRequest(signature, True, decode_csv(body, signature.inputs, sent.heed))
 
 
@@ -117,7 +123,7 @@ def _read_pictures(
         raise UnsupportedMediaType(
             f"pictures are for the signature {image_input.signature}, by {IMAGE_INPUT}, not for {signature.name}"
         )
-    return PredictRequest(signature, True, decode_pictures(pictures, image_input, sent.max_bytes, sent.heed, sent.take))
+    return PredictRequest(signature, True, decode_pictures(pictures, image_input, sent.max_bytes, sent.heed, sent.need))
 
 
 def _named_in_query(query: str) -> str:

@@ -13,9 +13,9 @@ from serving.models.servable import Signature
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.http import heed_deadline, trace
-from serving.rest.room import Room
+from serving.rest.room import UNCOUNTED_TEXT_BYTES, Room
 from serving.rest.v2 import body
-from serving.rest.v2.inputs import read_inputs, read_raw_input
+from serving.rest.v2.inputs import binary_strings_bytes, read_inputs, read_raw_input
 from serving.rest.v2.metadata import described, signature_names
 from serving.rest.v2.outputs import Wanted, choose_outputs, render
 from serving.rest.v2.schemas import Infer as Envelope
@@ -57,6 +57,8 @@ class Infer:
                 signature = _signature(handle, parameters.signature_name)
                 outputs = choose_outputs(signature, envelope["outputs"], parameters.binary_output)
                 wanted = Wanted(outputs, envelope["id"])
+                if len(tail) > UNCOUNTED_TEXT_BYTES and not is_raw:
+                    objects.need_more(binary_strings_bytes(envelope["inputs"]))
                 inputs = _inputs(signature, envelope["inputs"], tail)
                 del envelope
                 objects.give_back()

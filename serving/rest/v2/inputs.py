@@ -10,7 +10,7 @@ from serving.errors import InvalidArgument, Unimplemented
 from serving.models.servable import Signature
 from serving.rest.v2.body import HEADER
 from serving.rest.v2.schemas import SentInput
-from serving.tensors.binary import decode_binary
+from serving.tensors.binary import decode_binary, strings_bytes
 from serving.tensors.datatypes import PROTO_NAMES
 from serving.tensors.echo import cut
 from serving.tensors.row_major import decode_row_major
@@ -40,6 +40,15 @@ def read_inputs(signature: Signature, sent: Sequence[SentInput], tail: memoryvie
         missing = next(name for name in signature.inputs if name not in tensors)
         raise InvalidArgument(f'input "{missing}" is missing; {_takes(signature)}')
     return tensors
+
+
+def binary_strings_bytes(sent: Sequence[SentInput]) -> int:
+    """What the strings take in memory that are to be read from binary data."""
+    return sum(
+        strings_bytes(one.shape, one.binary_bytes)
+        for one in sent
+        if one.binary_bytes is not None and one.dtype.kind is Kind.STRING
+    )
 
 
 def read_raw_input(signature: Signature, body: memoryview) -> dict[str, Array]:
