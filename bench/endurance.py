@@ -7,6 +7,7 @@ beside   p99 of small requests while another client sends bodies of 16 MB, again
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,12 +18,13 @@ from bench.load import Job, Outcome
 from bench.models import CONV, TINY, WIDE, Model
 from bench.processes import MEBI
 from bench.servers import FIRST_PORT, Running
+from serving import heap
 
 BATCH = 32
 REQUESTS = 10_000
 SETTLING_REQUESTS = 100
 CLIENTS = 4
-CHUNK_SECONDS = 20.0
+CHUNK_SECONDS = 60.0
 
 SMALL_RATE = 200.0
 """Small requests a second: few, so that it is the large bodies that make them wait and not each other."""
@@ -37,15 +39,21 @@ def memory(running: Running) -> None:
     requests = list(_requests(running, CONV, BATCH, 8))
     _send(Job(running.port, requests, CLIENTS, 0.1, 0.0, SETTLING_REQUESTS))
     workers = processes.children(running.process.pid)
-    before = [processes.memory_alone(pid) / MEBI for pid in workers]
+    before = _settled(workers)
     sent = 0
     while sent < REQUESTS:
         sent += _send(Job(running.port, requests, CLIENTS, CHUNK_SECONDS)).total
-        now = [processes.memory_alone(pid) / MEBI for pid in workers]
+        now = _settled(workers)
         grown = ", ".join(f"{after - first:+.1f}" for first, after in zip(before, now, strict=True))
         print(
             f"after {sent:6d} requests of {BATCH} images: MiB of the workers since the first 100: {grown}", flush=True
         )
+
+
+def _settled(workers: list[int]) -> list[float]:
+    """The MiB of each worker, once it has given back what it has freed."""
+    time.sleep(heap.SECONDS + 1)
+    return [processes.memory_alone(pid) / MEBI for pid in workers]
 
 
 def beside(running: Running) -> None:
