@@ -100,7 +100,11 @@ class LoopWorker(Worker):  # type: ignore[misc]
         super().init_signals()
         directory = Settings.from_environ().runs_dir
         if directory is not None and directory.is_dir():
-            self._last_words = crash_file(directory, os.getpid()).open("wb")
+            try:
+                self._last_words = crash_file(directory, os.getpid()).open("wb")
+            except OSError as error:  # a worker that cannot say why it ends is better than none
+                log.error("should this worker end by a fault, that cannot be noted: %s", error)
+                return
             faulthandler.enable(self._last_words, all_threads=False)
 
     def run(self) -> None:
@@ -131,7 +135,6 @@ class _Front:
         self._told = False
         self._goes = False
         self._ticked = time.monotonic()
-        self._runs_dir = settings.runs_dir
         self._timeout_seconds = settings.request_timeout_seconds
         self._tls = ssl_context(worker.cfg) if worker.cfg.is_ssl else None
         self._stopping = asyncio.Event()
@@ -378,8 +381,6 @@ class _Front:
         """Make room for another worker, since a run goes on that cannot be stopped; called by the watchdog."""
         cause = f"a run of model {run.of.model} version {run.of.version} has not ended for {seconds:.0f} s"
         log.error("worker %d makes room for another: %s, and nothing stops it", os.getpid(), cause)
-        if self._runs_dir is not None:
-            crash_file(self._runs_dir, os.getpid()).write_text(cause, encoding="utf-8")
         self._worker.is_stuck = True
         self._loop.call_soon_threadsafe(self._leave, "a run goes on that cannot be stopped")
         self._loop.call_soon_threadsafe(self._stopping.set)
