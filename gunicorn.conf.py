@@ -117,5 +117,6 @@ def child_exit(server: Any, worker: Any) -> None:
     from serving.worker import forget
 
     forget(worker.index)
-    metrics.forget_worker(worker.index, settings.metrics_dir)
+    with boot.going_on(f"what worker {worker.pid} measured"):
+        metrics.forget_worker(worker.index, settings.metrics_dir)
     boot.forget_worker(settings, worker.pid, worker.index)

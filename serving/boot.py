@@ -1,12 +1,14 @@
 """What is settled once, before the workers start: that the server can run, how many workers, and what they share."""
 
+import logging
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from serving.models.quarantine import Deaths
 from serving.models.source import wanted
 from serving.models.statistics import Statistics
 from serving.settings import REQUEST_MEMORY_SHARES, Settings, environ_name, is_loopback
+
+log = logging.getLogger(__name__)
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 OWNER_VARIABLE = "_SERVING_RUNTIME_DIR_OWNER"
@@ -94,21 +98,33 @@ def remove_runtime_dir(environ: MutableMapping[str, str]) -> None:
         shutil.rmtree(environ[environ_name("runtime_dir")], ignore_errors=True)
 
 
+@contextmanager
+def going_on(what: str) -> Iterator[None]:
+    """Log whatever goes wrong and go on: an error in a hook would end the parent, and with it the server."""
+    try:
+        yield
+    except Exception as error:
+        log.error("%s: this cannot be seen to now: %s", what, error, exc_info=not isinstance(error, OSError))
+
+
 def forget_worker(settings: Settings, pid: int, index: int) -> None:
     """Remove what a worker that has ended had told the others, and what it had in hand."""
-    limits.forget(settings.limits_dir, index)
+    with going_on(f"what worker {pid} had in hand"):
+        limits.forget(settings.limits_dir, index)
     if settings.runs_dir is not None:
-        deaths.examine(
-            pid, settings.runs_dir, OrderFile(settings.control_dir), Statistics(settings.statistics_dir, index)
-        )
+        orders, statistics = OrderFile(settings.control_dir), Statistics(settings.statistics_dir, index)
+        with going_on(f"why worker {pid} ended"):
+            deaths.examine(pid, settings.runs_dir, orders, statistics)
     if settings.workers_dir is not None:
-        for suffix in (".json", ".new"):
-            (settings.workers_dir / f"{pid}{suffix}").unlink(missing_ok=True)
+        with going_on(f"what worker {pid} had told the others"):
+            for suffix in (".json", ".new"):
+                (settings.workers_dir / f"{pid}{suffix}").unlink(missing_ok=True)
 
 
 def forgive(settings: Settings) -> None:
     """Have every version that is in quarantine tried again."""
-    OrderFile(settings.control_dir).forgive()
+    with going_on("what is in quarantine"):
+        OrderFile(settings.control_dir).forgive()
 
 
 def wanted_bytes(settings: Settings) -> int:

@@ -5,7 +5,8 @@ A request and its caller travel together from the connection to the model, so th
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 
 from serving.errors import Cancelled, DeadlineExceeded, ServingError
 
@@ -20,18 +21,26 @@ TIMED_OUT = "Timed out waiting for notification"
 class Caller:
     """Whoever sent a request. Times are seconds of the monotonic clock.
 
-    One thread says that the caller is `gone`, or has been `answered` since its time was over, while others look; nobody
-    ever takes it back.
+    One thread says that the caller is `gone` while others look; nobody ever takes it back.
     """
 
     arrived: float = 0.0
     deadline: float = math.inf
     gone: bool = False
-    answered: bool = False
+    _answer: Lock = field(default_factory=Lock)
 
     def allow(self, seconds: float) -> None:
         """Have the answer ready so many seconds after the request arrived, or sooner where less is allowed already."""
         self.deadline = min(self.deadline, self.arrived + seconds)
+
+    def claim(self) -> bool:
+        """Whether whoever asks, in any thread, is the first to: that one answers the caller and records the answer."""
+        return self._answer.acquire(blocking=False)
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether somebody has the answer, or is about to."""
+        return self._answer.locked()
 
     def seconds_left(self) -> float:
         """How long the caller will go on waiting; never below 0."""

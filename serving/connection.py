@@ -33,6 +33,9 @@ LINGER_BYTES = 64 * MEBI
 LONG_BYTES = 128 * 1024
 """A piece of input of this size says that there is more where it came from."""
 
+ANSWERS_IN_A_ROW = 32
+"""How many requests of a client that does not wait are answered before the event loop looks at the others."""
+
 PIECE_BYTES = 16 * 1024
 """How much is parsed at a time, but for a body: what a client sends ahead stays bytes until its turn has come."""
 UNCOUNTED_BYTES = 64 * 1024
@@ -73,7 +76,7 @@ class Front(Protocol):
     def answer(self, request: "Request", connection: "Connection") -> None:
         """Have the request answered, now or later, by a call of `connection.send`."""
 
-    def note_refusal(self, request: "Request", status: HTTPStatus) -> str:
+    def note_refusal(self, request: "Request", peer: str, status: HTTPStatus) -> str:
         """Count and log an answer that the application does not give, and return the id that it shall carry."""
 
     def soon(self, call: Callable[[], None]) -> None:
@@ -99,7 +102,9 @@ class Request:
     is_compressed: bool = False
     content_type: bytes = b""
     keep_alive: bool = True
-    caller: Caller = field(default_factory=Caller)
+    caller: Caller = field(default_factory=lambda: Caller(time.monotonic()))
+    environ: dict[str, Any] | None = None
+    """What the application gets, and notes in what it learns of the request; None until the application is called."""
 
 
 class Connection(asyncio.Protocol):
@@ -157,7 +162,7 @@ class Connection(asyncio.Protocol):
         del self._parser  # it and the connection hold each other: what they hold would wait for a garbage collection
 
     def data_received(self, data: bytes) -> None:
-        if self._answering or self._unsent:  # a client that does not wait for answers: it waits until this one is sent
+        if self._is_busy:  # a client that does not wait for answers: it waits until this one is sent
             self._hold_back(data)
             self._transport.pause_reading()
         elif self._lingering:
@@ -166,7 +171,8 @@ class Connection(asyncio.Protocol):
                 self.close()
         elif self._refused is None:
             self._feed(data)
-            if len(data) >= LONG_BYTES and not self._answering:
+            self._advance()
+            if len(data) >= LONG_BYTES and not self._is_busy:
                 self._let_others_read()
 
     def eof_received(self) -> bool:
@@ -174,6 +180,8 @@ class Connection(asyncio.Protocol):
             return False
         if self._answering:  # it hung up, most likely; what is computed already it can still read if it did not
             self._caller.gone = True
+            return True
+        if self._is_behind:
             return True
         if not self.is_idle:
             self._refuse(Refused(HTTPStatus.BAD_REQUEST, "The request ended before it was complete"))
@@ -193,7 +201,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._has_begun = True
-        self.deadline = time.monotonic() + self._limits.head_seconds
+        now = self._request.caller.arrived = time.monotonic()
+        self.deadline = now + self._limits.head_seconds
 
     def on_url(self, url: bytes) -> None:
         if not self._request.target:
@@ -249,8 +258,9 @@ class Connection(asyncio.Protocol):
             return
         self._continue_is_due = False
         self._request.keep_alive = self._parser.should_keep_alive()
-        arrived = time.monotonic()
-        self._request.caller = Caller(arrived, arrived + self._limits.answer_seconds)
+        caller = self._request.caller
+        caller.arrived = time.monotonic()
+        caller.deadline = caller.arrived + self._limits.answer_seconds
         self._complete.append(self._request)
         self._request = Request()
         self._in_head, self._has_begun = True, False
@@ -286,6 +296,8 @@ class Connection(asyncio.Protocol):
             return
         if self._unsent or self._transport.is_closing():
             self._transport.abort()
+        elif self._is_behind:
+            return
         elif self.is_idle or self._lingering:
             self.close()
         else:
@@ -295,7 +307,17 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether the connection waits for a request of which nothing has come."""
-        return not (self._has_begun or self._answering or self._complete or self._held_back)
+        return not (self._has_begun or self._answering or self._is_behind)
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether requests, or what may hold some, have come and wait for their turn."""
+        return bool(self._complete or self._held_back)
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether what comes now has to wait."""
+        return bool(self._answering or self._unsent or self._complete or self._held_back)
 
     def close(self) -> None:
         """End the connection once what has been written is sent; the client has the time of a body to read it."""
@@ -313,7 +335,6 @@ class Connection(asyncio.Protocol):
         """Parse what has come until a request is complete; what is left then waits until that one is answered."""
         if len(data) <= PIECE_BYTES:
             self._feed_piece(data)
-            self._advance()
             return
         rest = memoryview(data)
         while rest and not self._complete and self._refused is None:
@@ -322,7 +343,15 @@ class Connection(asyncio.Protocol):
             rest = rest[size:]
         if rest and self._refused is None:
             self._hold_back(bytes(rest))
-        self._advance()
+
+    def _feed_held_back(self) -> None:
+        """Parse on in what was sent ahead; read on when all of that is parsed."""
+        data, self._held_back = b"".join(self._held_back), []
+        self._front.memory.give_back(self._ahead_bytes)
+        self._ahead_bytes = 0
+        self._feed(data)
+        if not self._held_back:
+            self._transport.resume_reading()
 
     def _feed_piece(self, piece: bytes | memoryview) -> None:
         if self._in_head:
@@ -372,10 +401,11 @@ class Connection(asyncio.Protocol):
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 rest = rest[upgrade.args[0] :]
-                head = _head_without_upgrade(self._request)
-                self._request = Request()
-                self._parser = httptools.HttpRequestParser(self)
-                self._parser.feed_data(head)
+            # Not in the handler: the parser's error must keep the refusal of the head, its cause, as its context.
+            head = _head_without_upgrade(self._request)
+            self._request, self._header_bytes = Request(), 0
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(head)
 
     def _refuse(self, refused: Refused) -> None:
         self._refused = self._refused or refused
@@ -385,8 +415,13 @@ class Connection(asyncio.Protocol):
         if self._advancing:
             return
         self._advancing = True
+        answers = 0
         while not (self._answering or self._unsent or self._transport.is_closing()):
             if self._complete:
+                if answers == ANSWERS_IN_A_ROW:
+                    self._front.soon(self._advance)
+                    break
+                answers += 1
                 self._answering = True
                 self._answered = request = self._complete.popleft()
                 self._caller = request.caller
@@ -395,13 +430,7 @@ class Connection(asyncio.Protocol):
                 self._answer_refused(self._refused)
                 break
             elif self._held_back:
-                data, self._held_back = b"".join(self._held_back), []
-                self._front.memory.give_back(self._ahead_bytes)
-                self._ahead_bytes = 0
-                self._transport.resume_reading()
-                self._advancing = False
-                self._feed(data)
-                return
+                self._feed_held_back()
             else:
                 if self._continue_is_due:
                     self._continue_is_due = False
@@ -419,9 +448,8 @@ class Connection(asyncio.Protocol):
         self.deadline = time.monotonic() + LINGER_SECONDS
         self._give_back(self._request)
         self._request.body = io.BytesIO()
-        self._transport.write(
-            refusal(refused, self._front.note_refusal(self._request, refused.status), self._request.method == "HEAD")
-        )
+        request_id = self._front.note_refusal(self._request, self.peer, refused.status)
+        self._transport.write(refusal(refused, request_id, self._request.method == "HEAD"))
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._transport.resume_reading()

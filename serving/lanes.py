@@ -5,11 +5,14 @@ than the lane's share at a time, and only so much may wait. Lanes take turns: a 
 waits for one call of each other lane at most, however many wait there.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+
+log = logging.getLogger(__name__)
 
 Call = Callable[[], None]
 
@@ -52,8 +55,12 @@ class Lanes:
     def _run(self) -> None:
         while True:
             lane, call = self._ready.get()
-            call()
-            self._go_on(lane)
+            try:
+                call()
+            except BaseException:  # a thread that ended would be missed, and so would its share of the lane
+                log.exception("a request failed in a way that was not foreseen")
+            finally:
+                self._go_on(lane)
 
     def _go_on(self, lane: _Lane) -> None:
         """Queue up again for the next call of a lane, behind what the others have to do."""

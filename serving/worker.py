@@ -26,23 +26,24 @@ from gunicorn.workers.base import Worker
 
 from serving import capacity, generations, heap
 from serving.answers import Answer, Refused, refusal
-from serving.caller import TIMED_OUT, Caller
+from serving.caller import TIMED_OUT
 from serving.connection import Connection, Limits, Request
+from serving.deadlines import Deadlines
 from serving.fibers import Fiber
 from serving.lanes import Lanes
 from serving.memory import Memory
 from serving.models.runs import Run, crash_file
 from serving.settings import Settings
 from serving.watchdog import Watchdog
-from serving.wsgi import SENDS_MEMORY, Application, Environ, call, environ_of
+from serving.wsgi import SENDS_MEMORY, Application, Environ, call, environ_of, environ_of_refused
 
 log = logging.getLogger(__name__)
 
 IsQuick = Callable[[str, bytes, int, bytes], bool]
 """Whether a request may be answered in the event loop: its method, target, size of body, and Content-Type."""
 
-NoteRefusal = Callable[[str, str, str, int], str]
-"""Records an answer given without the application (method, path, id sent, status); returns the id it shall carry."""
+NoteRefusal = Callable[[Environ, int], str]
+"""Records an answer of this status that the application did not give; returns the id that it shall carry."""
 
 LaneOf = Callable[[bytes], str]
 """The lane that a request with this target belongs to."""
@@ -57,10 +58,6 @@ YIELD_SECONDS = 0.002
 PAUSE_SECONDS = 0.1
 """How long a worker that has all the connections it can have accepts no more."""
 
-LATE_SECONDS = 0.01
-"""How long after its deadline a request is answered here, where the application has not done so."""
-LOOK_SECONDS = 0.02
-"""How often requests in hand are looked at for that."""
 OVERDUE_SECONDS = 5.0
 """How long after it ought to have been stopped a run has shown that it cannot be."""
 SILENT_SECONDS = 10.0
@@ -103,7 +100,11 @@ class LoopWorker(Worker):  # type: ignore[misc]
         super().init_signals()
         directory = Settings.from_environ().runs_dir
         if directory is not None and directory.is_dir():
-            self._last_words = crash_file(directory, os.getpid()).open("wb")
+            try:
+                self._last_words = crash_file(directory, os.getpid()).open("wb")
+            except OSError as error:  # a worker that cannot say why it ends is better than none
+                log.error("should this worker end by a fault, that cannot be noted: %s", error)
+                return
             faulthandler.enable(self._last_words, all_threads=False)
 
     def run(self) -> None:
@@ -129,14 +130,11 @@ class _Front:
         self._tasks: set[asyncio.Task[None]] = set()
         self._lane: LaneOf = worker.wsgi.extensions["lane"]
         self._lanes = Lanes(settings.threads or capacity.THREADS, settings.max_queued_requests)
-        self._in_hand: dict[Caller, tuple[Request, Connection]] = {}
-        self._looks_for_late = False
         self._leave: Callable[[str], None] = worker.wsgi.extensions["leave"]
         self._unready_seconds = settings.unready_seconds
         self._told = False
         self._goes = False
         self._ticked = time.monotonic()
-        self._runs_dir = settings.runs_dir
         self._timeout_seconds = settings.request_timeout_seconds
         self._tls = ssl_context(worker.cfg) if worker.cfg.is_ssl else None
         self._stopping = asyncio.Event()
@@ -165,6 +163,7 @@ class _Front:
     async def serve(self) -> None:
         """Accept and answer until the worker is told to stop; then finish what has begun."""
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._loop.call_later, self._answer_late)
         self._loop.add_signal_handler(signal.SIGTERM, self._be_told)
         for at_once in (signal.SIGINT, signal.SIGQUIT):
             self._loop.add_signal_handler(at_once, self._stop_at_once)
@@ -216,43 +215,30 @@ class _Front:
             log.info("worker %d has answered %d requests and makes room for another", os.getpid(), self._worker.nr)
             self._stopping.set()
 
-    def note_refusal(self, request: Request, status: HTTPStatus) -> str:
-        path = request.target[: self.limits.line_bytes].partition(b"?")[0].decode("latin-1")
-        sent_id = next((value for name, value in request.headers if name == b"x-request-id"), b"")
-        return self._note_refusal(request.method, path, sent_id.decode("latin-1"), status.value)
+    def note_refusal(self, request: Request, peer: str, status: HTTPStatus) -> str:
+        return self._note_refusal(request.environ or environ_of_refused(request, peer), status.value)
 
     def _answer_in_thread(self, request: Request, connection: Connection) -> None:
         caller = request.caller
         caller.allow(_seconds_asked(request))
         if not self._lanes.submit(self._lane(request.target), lambda: self._answer_later(request, connection)):
-            connection.send(*self._refuse(request, _TOO_BUSY, self._stays(request)))
+            connection.send(*self._refuse(request, connection, _TOO_BUSY, self._stays(request)))
             return
-        self._in_hand[caller] = request, connection
-        if not self._looks_for_late:
-            self._looks_for_late = True
-            self._loop.call_later(LOOK_SECONDS, self._answer_late)
+        self._deadlines.watch(request, connection)
 
-    def _answer_late(self) -> None:
-        """Answer those whose time is over, whatever a thread still does for them; look again while there are any."""
-        time_over = time.monotonic() - LATE_SECONDS
-        for caller in [caller for caller in self._in_hand if caller.deadline < time_over]:
-            request, connection = self._in_hand.pop(caller)
-            caller.answered = True
-            request.body = io.BytesIO()  # whatever still waits to read it no longer will
-            connection.send(*self._refuse(request, _OUT_OF_TIME, self._stays(request)))
-        self._looks_for_late = bool(self._in_hand)
-        if self._looks_for_late:
-            self._loop.call_later(LOOK_SECONDS, self._answer_late)
+    def _answer_late(self, request: Request, connection: Connection) -> None:
+        request.body = io.BytesIO()  # whatever still waits to read it no longer will
+        connection.send(*self._refuse(request, connection, _OUT_OF_TIME, self._stays(request)))
 
     def _send(self, request: Request, connection: Connection, answer: Answer, keep_alive: bool) -> None:
-        if self._in_hand.pop(request.caller, None) is not None:
+        if self._deadlines.is_in_time(request):
             connection.send(answer, keep_alive)
 
     def _stays(self, request: Request) -> bool:
         return request.keep_alive and not self._draining
 
     def _answer_later(self, request: Request, connection: Connection) -> None:
-        if request.caller.answered:
+        if request.caller.is_claimed:
             return
         answer, keep_alive = self._answer(request, connection)
         with contextlib.suppress(RuntimeError):  # the loop has ended without waiting for this answer
@@ -261,13 +247,16 @@ class _Front:
     def _answer(self, request: Request, connection: Connection) -> tuple[Answer, bool]:
         keep_alive = self._stays(request)
         try:
-            return call(self._application, environ_of(request, connection, self._base), keep_alive), keep_alive
+            request.environ = environ_of(request, connection, self._base)
+            return call(self._application, request.environ, keep_alive), keep_alive
         except Exception:
             log.exception("the application failed")
-            return self._refuse(request, _FAILED, keep_alive=False)
+            return self._refuse(request, connection, _FAILED, keep_alive=False)
 
-    def _refuse(self, request: Request, refused: Refused, keep_alive: bool) -> tuple[bytes, bool]:
-        request_id = self.note_refusal(request, refused.status)
+    def _refuse(
+        self, request: Request, connection: Connection, refused: Refused, keep_alive: bool
+    ) -> tuple[bytes, bool]:
+        request_id = self.note_refusal(request, connection.peer, refused.status)
         return refusal(refused, request_id, request.method == "HEAD", keep_alive), keep_alive
 
     # Accepting, the clock, the end.
@@ -392,8 +381,6 @@ class _Front:
         """Make room for another worker, since a run goes on that cannot be stopped; called by the watchdog."""
         cause = f"a run of model {run.of.model} version {run.of.version} has not ended for {seconds:.0f} s"
         log.error("worker %d makes room for another: %s, and nothing stops it", os.getpid(), cause)
-        if self._runs_dir is not None:
-            crash_file(self._runs_dir, os.getpid()).write_text(cause, encoding="utf-8")
         self._worker.is_stuck = True
         self._loop.call_soon_threadsafe(self._leave, "a run goes on that cannot be stopped")
         self._loop.call_soon_threadsafe(self._stopping.set)

@@ -15,6 +15,7 @@ from serving.boot import (
     check_exposure,
     check_request_memory,
     forget_worker,
+    forgive,
     listening_hosts,
     memory_line,
     note_reach,
@@ -25,6 +26,7 @@ from serving.boot import (
     worker_index,
 )
 from serving.errors import SettingsError
+from serving.models.control import OrderFile, Quarantined
 from serving.settings import Settings
 
 
@@ -222,6 +224,31 @@ def test_what_a_dead_worker_had_in_hand_is_given_back(environ: dict[str, str]) -
     assert living.take("key", one) > 0
     forget_worker(settings, 12, 0)
     assert living.take("key", one) == 0
+
+
+def test_what_cannot_be_written_or_removed_does_not_end_the_parent(
+    environ: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = prepare(environ)
+    assert settings.workers_dir is not None
+    assert settings.runs_dir is not None
+    assert settings.limits_dir is not None
+    for blocked in (settings.workers_dir / "12.json", settings.runs_dir / "12.crash", settings.limits_dir / "key"):
+        blocked.mkdir(parents=True)  # where a file ought to be
+    forget_worker(settings, 12, 0)
+    for what in ("what worker 12 had in hand", "why worker 12 ended", "what worker 12 had told the others"):
+        assert f"{what}: this cannot be seen to now: [Errno" in caplog.text
+
+
+def test_a_quarantine_that_cannot_be_ended_does_not_end_the_parent(
+    environ: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = prepare(environ)
+    OrderFile(settings.control_dir).quarantine(Quarantined("half", 1, "as made", "it ends workers"))
+    assert settings.control_dir is not None
+    (settings.control_dir / "orders.new").mkdir()  # where a file has to be written
+    forgive(settings)
+    assert "what is in quarantine: this cannot be seen to now: [Errno" in caplog.text
 
 
 def test_a_worker_gets_the_lowest_free_number() -> None:

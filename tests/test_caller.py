@@ -37,3 +37,10 @@ def test_who_hung_up_is_not_waited_for() -> None:
 def test_the_patient_wait_for_ever() -> None:
     PATIENT.check()
     assert PATIENT.seconds_left() == float("inf")
+
+
+def test_only_the_first_may_answer() -> None:
+    caller = Caller()
+    assert not caller.is_claimed
+    assert [caller.claim() for _ in range(3)] == [True, False, False]
+    assert caller.is_claimed

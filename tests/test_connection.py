@@ -9,14 +9,24 @@ from typing import Any
 
 import pytest
 
-from serving.connection import FRAMING_BYTES, LINGER_BYTES, LINGER_SECONDS, MEBI, UNCOUNTED_BYTES, Connection
+from serving.connection import (
+    ANSWERS_IN_A_ROW,
+    FRAMING_BYTES,
+    LINGER_BYTES,
+    LINGER_SECONDS,
+    MEBI,
+    UNCOUNTED_BYTES,
+    Connection,
+)
 from tests.wire import GET, POST, FakeFront, FakeTransport, connect
 
 
 def answer_to(data: bytes, **limits: Any) -> FakeTransport:
     """What a connection does with these bytes."""
-    connection, transport = connect(FakeFront(**limits))
+    front = FakeFront(**limits)
+    connection, transport = connect(front)
     connection.data_received(data)
+    front.go_on()
     return transport
 
 
@@ -49,6 +59,32 @@ class TestRequests:
 
     def test_pipelined_requests_are_answered_in_their_order(self) -> None:
         assert answer_to((GET + POST) * 500).written == b"</healthz ></p hello>" * 500
+
+    def test_others_have_their_turn_among_the_answers_to_many_requests_at_once(self) -> None:
+        front, numbers = FakeFront(), range(5000)
+        connection, transport = connect(front)
+        requests = [GET.replace(b"/healthz", b"/%d" % number) for number in numbers]
+        before = 0
+        connection.data_received(b"".join(requests[:4000]))
+        connection.data_received(b"".join(requests[4000:]))
+        assert not transport.reading
+        while front.due:
+            assert len(front.requests) - before <= ANSWERS_IN_A_ROW
+            before = len(front.requests)
+            front.due.pop(0)()
+        assert transport.written == b"".join(b"</%d >" % number for number in numbers)
+        assert transport.reading
+
+    @pytest.mark.parametrize("end", [lambda its: its.eof_received(), lambda its: its.expire()])
+    def test_what_has_come_already_is_answered_whatever_comes_to_an_end(
+        self, end: Callable[[Connection], object]
+    ) -> None:
+        front = FakeFront()
+        connection, transport = connect(front)
+        connection.data_received(GET * 1000)
+        end(connection)
+        front.go_on()
+        assert transport.written == b"</healthz >" * 1000
 
     def test_a_client_that_does_not_wait_is_held_back(self) -> None:
         front = FakeFront(at_once=False)
@@ -115,6 +151,10 @@ class TestRequests:
             connection.data_received(data[start : start + piece_bytes])
         assert transport.written == b"</p hello>" * 2
         assert not transport.closed
+
+    def test_the_head_of_a_wish_for_another_protocol_has_the_limits_of_any_other(self) -> None:
+        head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\na: " + b"b" * 100 + b"\r\n\r\n"
+        assert answer_to(head, head_bytes=200).written == b"</ >"
 
     def test_many_wishes_for_another_protocol_at_once_are_not_heard(self) -> None:
         upgrade = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -217,6 +257,10 @@ class TestRefusals:
         transport = answer_to(head + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", body_bytes=limit)
         assert transport.written == b"</p hello>" if status is None else status_of(transport) == status
 
+    def test_the_limits_hold_for_who_wishes_for_another_protocol(self) -> None:
+        wish = b"Host: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+        assert status_of(answer_to(POST.replace(b"Host: x\r\n", wish), body_bytes=4)) == 413
+
     def test_a_body_of_chunks_that_are_mostly_framing_is_refused(self) -> None:
         head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;"
         connection, transport = connect(FakeFront())
@@ -246,7 +290,7 @@ class TestRefusals:
         front = FakeFront(body_bytes=4)
         connection, _ = connect(front)
         connection.data_received(POST)
-        assert front.refusals == [("POST", b"/p", 413)]
+        assert front.refusals == [("POST", b"/p", "127.0.0.1", 413)]
 
     def test_a_refused_client_may_go_on_sending_for_a_while(self) -> None:
         connection, transport = connect(FakeFront(body_bytes=4))

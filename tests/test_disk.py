@@ -3,10 +3,11 @@
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -119,12 +120,11 @@ def test_a_version_that_fails_is_tried_again_less_and_less_often(server: Server,
     assert sorted(waits(), key=int)[:8] == ["1", "1", "2", "2", "4", "4", "8", "8"]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 16 MB; skipped where none may be mounted."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
+@contextmanager
+def mounted(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own for a folder; skipped where none may be mounted."""
+    folder.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size},nr_inodes=1000", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("no file system may be mounted here")
     try:
@@ -133,9 +133,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 MB."""
+    with mounted(tmp_path / "disk", "16m") as folder:
+        yield folder
+
+
 def fill(disk: Path) -> None:
     """Write until there is no room for a single byte."""
-    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+    with suppress(OSError), (disk / "filler").open("ab", buffering=0) as file:
         for size in (2**20, 4096, 1):
             with suppress(OSError):
                 while True:
@@ -144,9 +151,29 @@ def fill(disk: Path) -> None:
         (disk / "more").write_bytes(bytes(4096))
 
 
+def kill_one(server: Server) -> None:
+    os.kill(min(server.workers()), signal.SIGKILL)
+
+
+def crash_one(server: Server) -> None:
+    with pytest.raises(OSError, match=r"closed|reset"):
+        server.ask("POST", "/v1/models/killer:predict", {"instances": [13]})
+
+
+def end_worker(server: Server, end: Callable[[Server], None]) -> bool:
+    """End a worker; whether another one takes its place, and both serve."""
+    before = set(server.workers())
+    end(server)
+    wait_for(lambda: len(server.workers()) == 2 and before != set(server.workers()), "a new worker", 30)
+    wait_for(server.is_ready, "it is ready", 30)
+    asked = (server.ask("POST", "/v1/models/times:predict", {"instances": [1.0]}) for _ in range(10))
+    return {answer.status for answer in asked} == {200}
+
+
 def test_a_full_disk_stops_nobody(small_disk: Path, tmp_path: Path, held: Held) -> None:
     for version in (1, 2):
         saved_models.scale(tmp_path / "models" / "times" / str(version), float(version))
+    saved_models.killer(tmp_path / "models" / "killer" / "1")
     settings = {
         "SERVING_MODEL_DIR": tmp_path / "models",
         "SERVING_MODEL_POLL_SECONDS": 0.2,
@@ -166,6 +193,10 @@ def test_a_full_disk_stops_nobody(small_disk: Path, tmp_path: Path, held: Held) 
                 server.ask("POST", f"/v1/models/times:{name}", {"examples": [{"x": 1.0}]})
             load.stopped(5)
         survived = before & set(server.workers())
+        ended = []
+        for end in (kill_one, crash_one, crash_one, crash_one):
+            ended.append(end_worker(server, end))
+            fill(small_disk)  # what the worker has left room for
         (small_disk / "filler").unlink()
         publish(tmp_path / "models" / "times", 3, 3.0)
         wait_for(lambda: version_is(server, "times", 3, "AVAILABLE"), "a version is loaded when there is room again")
@@ -173,11 +204,35 @@ def test_a_full_disk_stops_nobody(small_disk: Path, tmp_path: Path, held: Held) 
         "a full disk",
         "serves",
         f"{len(load.wrong)} of {load.answered} answers wrong, {statuses.count(200)} of {len(statuses)} other requests "
-        f"answered, {len(survived)} of 2 workers live on",
+        f"answered, {len(survived)} of 2 workers live on; of workers that end {ended.count(True)} of {len(ended)} are "
+        "replaced",
     )
     assert load.wrong == []
     assert set(statuses) == {200}
     assert survived == before
+    assert all(ended)
+
+
+def test_a_disk_that_is_full_when_a_version_is_put_in_quarantine_ends_no_server(tmp_path: Path, held: Held) -> None:
+    publish(tmp_path / "models" / "times", 1, 1.0)
+    saved_models.killer(tmp_path / "models" / "killer" / "1")
+    settings = {"SERVING_MODEL_DIR": tmp_path / "models", "SERVING_RUNTIME_DIR": tmp_path / "run"}
+    with serving(tmp_path / "log", WEB_CONCURRENCY=2, **settings) as server:
+        with mounted(tmp_path / "run" / "control", "4k") as control:
+            fill(control)
+            ended = [end_worker(server, crash_one) for _ in range(3)]
+        ended.append(end_worker(server, crash_one))
+        wait_for(
+            lambda: server.ask("POST", "/v1/models/killer:predict", {"instances": [1]}).status == 503, "quarantine", 30
+        )
+    refused = server.log.read_text().count("No space left")
+    held(
+        "a disk that is full when a version is put in quarantine",
+        "the server goes on; the version is put there when there is room",
+        f"refused {refused} times by the disk; of workers that end {ended.count(True)} of {len(ended)} are replaced",
+    )
+    assert refused
+    assert all(ended)
 
 
 ALONE = """

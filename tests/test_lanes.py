@@ -66,3 +66,20 @@ def test_lanes_take_turns_for_a_single_thread(calls: Calls) -> None:
     calls.go_on.set()
     wait_for(lambda: len(calls.begun) == 6, "all are called", 30)
     assert calls.begun.index("other") <= 2
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
+def test_a_call_that_fails_costs_neither_a_thread_nor_the_share_of_its_lane(
+    calls: Calls, kind: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise kind("on purpose")
+
+    lanes = Lanes(2, max_waiting=10)
+    calls.go_on.set()
+    for _ in range(4):
+        assert lanes.submit("failing", fail)
+    lanes.submit("failing", calls("failing"))
+    lanes.submit("other", calls("other"))
+    wait_for(lambda: sorted(calls.begun) == ["failing", "other"], "both are called", 10)
+    assert caplog.text.count("on purpose") >= 4

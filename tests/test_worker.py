@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,10 @@ import resource
 import time
 import types
 
+from serving.models.runs import Run, VersionPath
+
 noted = []
+running = []
 
 def app(environ, start_response):
     path, argument = environ["PATH_INFO"], environ["QUERY_STRING"]
@@ -61,20 +65,23 @@ def app(environ, start_response):
     if path in ("/slow", "/blocks"):
         print(path, flush=True)
         time.sleep(float(argument))
+    if path == "/stuck":
+        running.append(Run(VersionPath("m", 1, "/m/1"), 0.0))
     if path == "/files":
         limit = 1000 if argument == "many" else len(os.listdir("/proc/self/fd")) + 2
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [repr(noted).encode()]
 
-def note_refusal(method, path, sent_id, status):
-    noted.append((method, path, sent_id, status))
+def note_refusal(environ, status):
+    path, sent_id = environ["RAW_URI"].partition("?")[0], environ.get("HTTP_X_REQUEST_ID", "")
+    noted.append((environ["REQUEST_METHOD"], path, sent_id, status))
     return sent_id or "new"
 
 app.extensions = {
     "lane": lambda target: "",
     "leave": noted.append,
-    "runs": types.SimpleNamespace(now=list),
+    "runs": types.SimpleNamespace(now=lambda: list(running)),
     "is_quick": lambda method, target, size, content_type: not target.startswith(b"/slow"),
     "note_refusal": note_refusal,
 }
@@ -88,8 +95,8 @@ def command(folder: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def plain(folder: Path) -> Iterator[Server]:
-    with serving(folder / "log", command(folder), WEB_CONCURRENCY=1) as server:
+def plain(folder: Path, **settings: Any) -> Iterator[Server]:
+    with serving(folder / "log", command(folder), WEB_CONCURRENCY=1, **settings) as server:
         yield server
 
 
@@ -238,6 +245,26 @@ class TestStopping:
             wait_for(lambda: "slow" in server.log.read_text(), "the request has begun")
             assert seconds_to_stop(server.process, signal.SIGINT) < GRACEFUL_SECONDS - 2
             assert "Traceback" not in server.log.read_text()
+
+
+class TestStuck:
+    """A run that the watchdog finds too long."""
+
+    def test_its_worker_is_replaced_and_it_is_no_fault_of_what_ran(self, tmp_path: Path) -> None:
+        (tmp_path / "run" / "runs").mkdir(parents=True)
+        with plain(tmp_path, SERVING_RUNTIME_DIR=tmp_path / "run", SERVING_REQUEST_TIMEOUT_SECONDS=0.1) as server:
+            (before,) = server.workers()
+            assert server.ask("GET", "/stuck").status == 200
+            wait_for(lambda: server.workers() not in ([], [before]), "another worker")
+        assert "has not ended for" in server.log.read_text()
+        assert (tmp_path / "run" / "runs" / f"{before}.crash").read_bytes() == b""
+
+    def test_a_worker_that_cannot_note_why_it_ends_serves(self, tmp_path: Path) -> None:
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "runs").symlink_to("/proc")  # where nobody can make a file
+        with plain(tmp_path, SERVING_RUNTIME_DIR=tmp_path / "run") as server:
+            assert server.ask("GET", "/").status == 200
+        assert "that cannot be noted" in server.log.read_text()
 
 
 def seconds_to_stop(process: "subprocess.Popen[bytes]", with_signal: int) -> float:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from serving.wsgi import call, environ_of
+from serving.connection import Request
+from serving.wsgi import call, environ_of, environ_of_refused
 from tests.wire import FakeFront, connect
 
 
@@ -36,6 +37,14 @@ def test_what_is_between_the_client_and_the_server_only_is_not_handed_on() -> No
 
 def test_a_header_with_an_underscore_cannot_pass_for_another() -> None:
     assert "HTTP_X_REQUEST_ID" not in environ_from(b"GET / HTTP/1.1\r\nHost: x\r\nX_Request_Id: forged\r\n\r\n")
+
+
+def test_of_a_refused_request_is_known_what_has_come_of_it_and_from_where() -> None:
+    nothing = environ_of_refused(Request(), "10.0.0.1")
+    assert (nothing["REQUEST_METHOD"], nothing["RAW_URI"], nothing["REMOTE_ADDR"]) == ("", "", "10.0.0.1")
+    request = Request(b"/p%20?q", "POST", headers=[(b"host", b"x"), (b"x-request-id", b"abc")])
+    part = environ_of_refused(request, "")
+    assert (part["REQUEST_METHOD"], part["RAW_URI"], part["HTTP_X_REQUEST_ID"]) == ("POST", "/p%20", "abc")
 
 
 def test_an_answer_has_a_length_a_date_and_a_word_on_the_connection() -> None:

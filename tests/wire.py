@@ -63,7 +63,7 @@ class FakeFront:
         self.waiting: list[tuple[Request, Connection]] = []
         self.due: list[Callable[[], None]] = []
         self.open = 0
-        self.refusals: list[tuple[str, bytes, int]] = []
+        self.refusals: list[tuple[str, bytes, str, int]] = []
 
     def answer(self, request: Request, connection: Connection) -> None:
         self.requests.append(request)
@@ -78,12 +78,17 @@ class FakeFront:
     def send_waiting(self) -> None:
         self.send(*self.waiting.pop(0))
 
-    def note_refusal(self, request: Request, status: HTTPStatus) -> str:
-        self.refusals.append((request.method, request.target, status.value))
+    def note_refusal(self, request: Request, peer: str, status: HTTPStatus) -> str:
+        self.refusals.append((request.method, request.target, peer, status.value))
         return "the-id"
 
     def soon(self, call: Callable[[], None]) -> None:
         self.due.append(call)
+
+    def go_on(self) -> None:
+        """Go on as the event loop does, until nothing is due any more."""
+        while self.due:
+            self.due.pop(0)()
 
     def opened(self, connection: Connection) -> None:
         self.open += 1

@@ -54,7 +54,8 @@ export function link(model, version, signature) {
 }
 
 function absent(version) {
-  const title = version.error ? "This version could not be loaded" : `This version is ${stateOf(version)}`;
+  const failure = version.quarantined ? "This version is in quarantine" : "This version could not be loaded";
+  const title = version.error ? failure : `This version is ${stateOf(version)}`;
   const why = version.error || "What it takes and gives is shown when it is available.";
   return h("div", { class: version.error ? "failure" : "notice" }, h("strong", {}, title), h("p", {}, why));
 }

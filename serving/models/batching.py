@@ -22,7 +22,7 @@ from typing import Any
 from serving import metrics
 from serving.caller import PATIENT, TIMED_OUT, Caller
 from serving.errors import DeadlineExceeded
-from serving.fibers import current
+from serving.fibers import Fiber, current
 from serving.models.about import NOTHING_KNOWN, About
 from serving.models.file_ops import INIT_SIGNATURE
 from serving.models.lifecycle import Runnable
@@ -30,7 +30,7 @@ from serving.models.limits import BatchLimits, Plan
 from serving.models.rows import Tensors, batch_key, join, merge, pad, part, row_count, slices
 from serving.models.runner import Runner
 from serving.models.waiting import Task, WaitingTasks
-from serving.tensors.spec import Array
+from serving.tensors.spec import Array, memory_bytes
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ LONG_SECONDS = 0.01
 """A run that computes longer shows that a model is not quick, whatever its trial has shown."""
 SHORT_BYTES = 16 * 1024
 """A request of up to so many bytes is read sooner than it could be handed to a thread and back."""
+ANSWER_BYTES = 64 * 1024
+"""A larger answer takes too long to be written and compressed while others wait."""
 _ALONE = BatchLimits()
 NOT_ROW_BY_ROW = "its answers are not row by row"
 
@@ -81,6 +83,8 @@ class Batcher:
         self._arrivals = threading.Condition(self._lock)
         self._tasks = WaitingTasks()
         self._busy = False
+        self._largest_answer = 0
+        """In bytes of tensors, of those that were given in an event loop."""
         self._runner = Runner(f"model {name}")
 
     def run(self, signature: str, inputs: Tensors, caller: Caller = PATIENT) -> dict[str, Array]:
@@ -90,14 +94,23 @@ class Batcher:
         """
         caller.check()
         fiber = current()
+        outputs = self._run_somehow(signature, inputs, caller, fiber)
+        if fiber is not None:
+            self._largest_answer = max(self._largest_answer, sum(map(memory_bytes, outputs.values())))
+        return outputs
+
+    def _run_somehow(self, signature: str, inputs: Tensors, caller: Caller, fiber: Fiber | None) -> dict[str, Array]:
+        """Run a request with others, in slices, or alone, as its signature and its rows want it."""
         limits = self._limits(signature)
         rows = row_count(inputs) if limits else None
         if limits and rows and rows < limits.max_rows:
             key = batch_key(signature, inputs, limits.pad_lengths)
         elif limits and rows and rows > limits.max_rows and limits.splits:
             return self._run_in_slices(signature, inputs, rows, limits, caller)
-        elif fiber is None or (self.is_quick and not limits):
+        elif fiber is None:
             return self._run_alone(signature, inputs, caller)
+        elif self.is_quick and not limits:  # not to be asked again: a thread may find meanwhile that it is not
+            return self._run_model(signature, inputs, caller)
         else:  # alone, but elsewhere: the event loop must not wait for it, nor for many rows of a quick model
             key, limits = (object(),), _ALONE
         return self._run_with_others(Task(key, signature, inputs, rows or 1, caller, limits, self._clock(), fiber))
@@ -105,8 +118,11 @@ class Batcher:
     def answers_in_loop(self, body_bytes: int) -> bool:
         """Whether a request may be answered in an event loop: the model is quick, or the request waits for a batch.
 
-        Not where it takes long to read, while others wait, what is handed to another thread all the same.
+        Not where it takes long to read, while others wait, what is handed to another thread all the same; and no more
+        once an answer was so large that they had to wait for it.
         """
+        if self._largest_answer > ANSWER_BYTES:
+            return False
         if self.is_quick:
             return True
         asked_for = [plan for name, plan in self._plans.items() if name != INIT_SIGNATURE]

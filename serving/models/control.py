@@ -16,7 +16,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -85,9 +85,14 @@ class OrderFile:
 
         return self._change(change)
 
-    def quarantine(self, version: Quarantined) -> None:
-        """Order that a version be run no more."""
-        self._change(lambda before: replace(before, quarantined=(*before.quarantined, version)))
+    def quarantine(self, version: Quarantined, instead_of: Collection[Quarantined] = ()) -> None:
+        """Order that a version be run no more, and that others, which were blamed for what it did, be tried again."""
+
+        def change(before: Orders) -> Orders:
+            others = tuple(its for its in before.quarantined if its not in instead_of)
+            return replace(before, quarantined=(*others, version))
+
+        self._change(change)
 
     def forgive(self) -> None:
         """Order that whatever is in quarantine be tried again."""
@@ -173,8 +178,17 @@ class OrderWatch:
         self._thread.join()
 
     def _watch(self) -> None:
+        fails = False
         while not self._stop.wait(LOOK_SECONDS):
-            if self._orders.read().number != self._source.number:
+            try:
+                number = self._orders.read().number
+            except OSError as error:  # no file descriptor is left, say: one may come back
+                if not fails:
+                    log.error("orders cannot be read: %s", error)
+                fails = True
+                continue
+            fails = False
+            if number != self._source.number:
                 self._look()
 
 

@@ -8,7 +8,10 @@ but one of them innocent:
 - Of several suspects the one that has computed least since the start is blamed: one that computes all the time is
   running at every death, whoever is to blame, while one that seldom runs is there by chance only seldom.
 - The deaths at which the blamed one was running are explained by that and count no more. If it was not to blame, they
-  go on, and the next one is found.
+  go on, and the next one is found. Was that one running at all deaths for which the first was blamed, it explains
+  them too, and the first is released.
+
+A run that merely takes too long is no fault: it ends its worker, but blames nobody (docs/decisions.md).
 """
 
 import logging
@@ -57,6 +60,7 @@ class Deaths:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._deaths: list[Death] = []
+        self._explained: dict[Quarantined, list[Death]] = {}
 
     def examine(self, pid: int, runs: Path, orders: OrderFile, statistics: Statistics) -> None:
         """Look at what a worker that has ended left in the directory `runs`, and act on it."""
@@ -72,18 +76,31 @@ class Deaths:
 
     def _blame(self, orders: OrderFile, statistics: Statistics) -> None:
         now = self._clock()
+        self._deaths = [death for death in self._deaths if now - death.at <= WINDOW_SECONDS]
         version = blamed(self._deaths, now, lambda its: statistics.read(its.model, its.version).executed_ns)
-        self._deaths = [
-            death for death in self._deaths if now - death.at <= WINDOW_SECONDS and version not in death.running
-        ]
         if version is None:
             return
+        self._punish(version, orders)
+        # Only now: where the order cannot be given, they count when the next worker ends.
+        self._deaths = [death for death in self._deaths if version not in death.running]
+
+    def _punish(self, version: VersionPath, orders: OrderFile) -> None:
         try:
             fingerprint = read_tree(Path(version.path)).fingerprint
         except OSError:  # it is gone, and with it the need
             return
+        guilty = Quarantined(version.model, version.version, fingerprint, REASON)
+        innocent = [
+            its
+            for its, deaths in self._explained.items()
+            if its != guilty and all(version in death.running for death in deaths)
+        ]
+        orders.quarantine(guilty, instead_of=innocent)
+        self._explained = {its: deaths for its, deaths in self._explained.items() if its not in innocent}
+        self._explained[guilty] = [death for death in self._deaths if version in death.running]
         log.error("model %s version %d is in quarantine: %s", version.model, version.version, REASON)
-        orders.quarantine(Quarantined(version.model, version.version, fingerprint, REASON))
+        for its in innocent:
+            log.warning("model %s version %d is tried again: it was not to blame", its.model, its.version)
 
 
 def _read(file: Path) -> str:

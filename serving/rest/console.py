@@ -74,7 +74,12 @@ def _models(models: Inference) -> list[dict[str, Any]]:
 
 def _version(status: VersionStatus, loaded: LoadedVersion | None) -> dict[str, Any]:
     """The state of a version; where it is loaded also its size and what requests may call it by."""
-    shown = {"version": str(status.version), "state": status.state, "error": status.error_message}
+    shown = {
+        "version": str(status.version),
+        "state": status.state,
+        "error": status.error_message,
+        "quarantined": status.quarantined,
+    }
     if loaded is None:
         return shown
     return shown | {

@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 
 from serving import metrics
 from serving.access.grants import Admission
-from serving.caller import CALLER, PATIENT, Caller
+from serving.caller import CALLER, Caller
 from serving.errors import (
     InvalidArgument,
     MethodNotAllowed,
@@ -129,6 +129,7 @@ def attach(
 ) -> None:
     """Give the app what every request gets; without a guard every request may go on."""
     browsers = Browsers(settings)
+    recorder = _Recorder(request_logs)
 
     @app.before_request
     def note_start() -> Answer | None:
@@ -161,38 +162,52 @@ def attach(
             _allow_origin(answer, settings.cors_origins, _SENT if guard is None else _SENT_WITH_KEYS)
         if accepted := environ.get("HTTP_ACCEPT_ENCODING"):
             _compress(answer, accepted)
-        if not notes.caller.answered:  # else that has been recorded
-            record(notes, environ["REQUEST_METHOD"], notes.path, answer.status, environ.get("REMOTE_ADDR", ""))
+        if notes.caller.claim():  # else it has been answered, and that was recorded
+            recorder.record(notes, environ, answer.status, time.perf_counter() - notes.started)
         return answer
-
-    def record(notes: Trace, method: str, path: str, status: int, peer: str) -> None:
-        seconds = time.perf_counter() - notes.started
-        count, latency = metrics.request_metrics(notes.model, notes.version, notes.method, status)
-        metrics.note(count, 1)
-        metrics.note(latency, seconds)
-        if request_logs:
-            entry = Access(
-                time.time(), method, path, notes.model, notes.version, status, seconds * 1000, notes.request_id,
-                notes.caller_name, peer,
-            )  # fmt: skip
-            for log_of_requests in request_logs:
-                log_of_requests.add(entry)
-
-    def note_refusal(method: str, path: str, sent_id: str, status: int) -> str:
-        """Record an answer that the server gives without the app, and return the id that it shall carry."""
-        notes = Trace(time.perf_counter(), _request_id(sent_id), PATIENT)
-        record(notes, method or "-", path or "-", status, "")
-        return notes.request_id
 
     if guard is not None:
         app.teardown_request(lambda _: guard.release(trace()))
-    app.extensions["note_refusal"] = note_refusal
+    app.extensions["note_refusal"] = recorder.note_refusal
+
+
+class _Recorder:
+    """Counts and logs every answer, whoever gives it. May be used by several threads at once."""
+
+    def __init__(self, request_logs: Sequence[AccessLog]) -> None:
+        self._logs = request_logs
+
+    def record(self, notes: Trace, environ: Environ, status: int, seconds: float) -> None:
+        count, latency = metrics.request_metrics(notes.model, notes.version, notes.method, status)
+        metrics.note(count, 1)
+        metrics.note(latency, seconds)
+        if self._logs:
+            entry = Access(
+                time.time(), environ["REQUEST_METHOD"] or "-", notes.path, notes.model, notes.version, status,
+                seconds * 1000, notes.request_id, notes.caller_name, environ.get("REMOTE_ADDR", ""),
+            )  # fmt: skip
+            for log_of_requests in self._logs:
+                log_of_requests.add(entry)
+
+    def note_refusal(self, environ: Environ, status: int) -> str:
+        """Record an answer that the server gives without the app, and return the id that it shall carry.
+
+        A request that the app has begun to answer is recorded with what is noted of it by now.
+        """
+        notes: Trace = environ.get(_TRACE) or _trace_of_refused(environ)
+        self.record(notes, environ, status, time.monotonic() - notes.caller.arrived)
+        return notes.request_id
 
 
 def _caller(seconds: float) -> Caller:
     """Whoever sent a request under a worker that does not say."""
     now = time.monotonic()
     return Caller(now, now + seconds)
+
+
+def _trace_of_refused(environ: Environ) -> Trace:
+    request_id = _request_id(environ.get("HTTP_X_REQUEST_ID", ""))
+    return Trace(time.perf_counter(), request_id, environ[CALLER], environ["RAW_URI"].partition("?")[0] or "-")
 
 
 def _request_id(sent: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
@@ -14,10 +15,8 @@ MAX_BODY_BYTES = 256 * 1024
 
 _ALWAYS = (b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready")
 _RUN = re.compile(
-    rb"(?i:/v1/models)/([^/:]+)(?:/(?:versions|labels)/[^/:]+)?:\w+|/v2/models/([^/]+)(?:/versions/[^/]+)?/infer"
-)
-_PREDICT = re.compile(
-    rb"/v(?:1/models/([^/:]+)(?:/(?:versions|labels)/[^/:]+)?:predict|2/models/([^/]+)(?:/versions/[^/]+)?/infer)"
+    rb"(?i:/v1/models/([^/:]+)(?:/(?:versions|labels)/[^/:]+)?):(?P<verb>\w+)"
+    rb"|/v2/models/([^/]+)(?:/versions/[^/]+)?/infer"
 )
 
 
@@ -25,8 +24,8 @@ def lanes(models: Inference) -> Callable[[bytes], str]:
     """The lane of a request by its target: the model that it runs, "" for whatever runs none that there is."""
 
     def lane(target: bytes) -> str:
-        model = _model_run(target)
-        return model if model is not None and models.knows(model) else ""
+        run = _understand(target)
+        return run.model if run is not None and models.knows(run.model) else ""
 
     return lane
 
@@ -41,24 +40,28 @@ def quick_requests(models: Inference) -> IsQuick:
     """The test for these models."""
 
     def is_quick(method: str, target: bytes, body_bytes: int, content_type: bytes = b"") -> bool:
-        model = _model(target)
-        if model is None:
+        run = _understand(target)
+        if run is None:
             return target.partition(b"?")[0] in _ALWAYS
-        is_short = body_bytes <= MAX_BODY_BYTES and not takes_long(content_type)
-        return is_short and models.answers_in_loop(model, body_bytes)
+        is_short = run.may_be_quick and body_bytes <= MAX_BODY_BYTES and not takes_long(content_type)
+        return is_short and models.answers_in_loop(run.model, body_bytes)
 
     return is_quick
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What a request is to run."""
+
+    model: str
+    may_be_quick: bool
+    """Whether it predicts; to classify and to regress takes examples, which are slow to read."""
+
+
 @lru_cache(maxsize=1024)
-def _model_run(target: bytes) -> str | None:
-    """The model that a request is to run, in whichever way."""
+def _understand(target: bytes) -> _Run | None:
+    """What a request with this target is to run; None for one that runs no model."""
     match = _RUN.fullmatch(target.partition(b"?")[0])
-    return unquote_to_bytes(match[1] or match[2]).decode(errors="replace") if match else None
-
-
-@lru_cache(maxsize=1024)
-def _model(target: bytes) -> str | None:
-    """The model that a request is to run, if it is one that may be quick."""
-    match = _PREDICT.fullmatch(target.partition(b"?")[0])
-    return unquote_to_bytes(match[1] or match[2]).decode(errors="replace") if match else None
+    if match is None:
+        return None
+    return _Run(unquote_to_bytes(match[1] or match[3]).decode(errors="replace"), match["verb"] in (b"predict", None))

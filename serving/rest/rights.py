@@ -20,7 +20,7 @@ _OTHERS = tuple(
         (r"/v2/repository/models/(?P<name>[^/]+)/(?:load|unload)", Right.ADMIN),
         (r"/openapi\.json|/console/(?:models|activity)", Right.METADATA),
         (r"/console/models/(?P<name>[^/]+)/versions/[0-9]+", Right.METADATA),
-        (r"/|/docs|/(?:docs|console)/[^/]+", None),
+        (r"/|/docs|/(?:docs|console)/[\w.-]+", None),  # no percent sign, which could spell one of the above
     )
 )
 """The Open Inference Protocol, the documentation and the console: the first that matches."""

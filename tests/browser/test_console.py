@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import OpenPage, Watched, write_png
 
@@ -261,6 +261,18 @@ def test_what_a_model_answered_is_counted_live(open_page: OpenPage) -> None:
     expect(page.locator(".result")).to_be_visible()
     expect(note).to_have_text(f"{before + 1} since the start")
     expect(page.locator('[data-tile="Latency"] .tile-value')).to_contain_text("ms")
+
+
+def test_a_version_in_quarantine_is_not_said_to_have_failed_to_load(open_page: OpenPage) -> None:
+    def quarantine(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace('"quarantined":false', '"quarantined":true'))
+
+    page = open_page("/")
+    page.route("**/console/models", quarantine)
+    page.goto(page.url.partition("#")[0] + "#/broken/3")
+    page.reload()
+    expect(page.locator(".failure")).to_contain_text("This version is in quarantine")
 
 
 def test_a_version_that_failed_says_why(open_page: OpenPage) -> None:

@@ -3,15 +3,18 @@
 import asyncio
 import threading
 import time
+from collections.abc import Mapping
 from functools import partial
 
+import numpy as np
 import pytest
 
-from serving.caller import Caller
+from serving.caller import PATIENT, Caller
 from serving.errors import DeadlineExceeded, InvalidArgument
 from serving.fibers import Fiber
-from serving.models.batching import Batcher
+from serving.models.batching import ANSWER_BYTES, Batcher
 from serving.models.limits import BatchLimits, Plan
+from serving.tensors.spec import Array
 from tests.models.test_batching import Doubling, floats
 
 Outcome = list[float] | str
@@ -129,3 +132,43 @@ def test_threads_and_fibers_take_turns(slow: Bench) -> None:
     for thread in threads:
         thread.join(20)
     assert outcomes == [[10.0]] * 3
+
+
+class Wide(Doubling):
+    """Answers each row with so many values."""
+
+    def __init__(self, values: int) -> None:
+        super().__init__()
+        self._values = values
+
+    def run(self, signature: str, inputs: Mapping[str, Array], caller: Caller = PATIENT) -> dict[str, Array]:
+        return {"y": np.zeros((len(inputs["x"]), self._values), np.float32)}
+
+
+@pytest.mark.parametrize(("values", "in_loop"), [(ANSWER_BYTES // 4, True), (ANSWER_BYTES // 4 + 1, False)])
+def test_after_a_large_answer_no_more_are_given_in_the_loop(either: Bench, values: int, in_loop: bool) -> None:
+    plans = {"double": Plan(BatchLimits(max_rows=8))}
+    either.batcher = Batcher(Wide(values), plans, "m", either.batcher.is_quick)
+    assert either.batcher.answers_in_loop(10)
+    either.answers([1.0])
+    assert either.batcher.answers_in_loop(10) is in_loop
+
+
+class NoLongerQuick(Batcher):
+    """Is found not to be quick, by another thread, just when it has been asked whether it is."""
+
+    asked = False
+
+    @property
+    def is_quick(self) -> bool:
+        before, self.asked = self.asked, True
+        return not before
+
+    @is_quick.setter
+    def is_quick(self, value: bool) -> None:
+        self.asked = False
+
+
+def test_the_loop_does_not_wait_for_the_runs_of_threads_to_a_model_that_was_quick_a_moment_ago(slow: Bench) -> None:
+    slow.batcher = NoLongerQuick(slow.model, {}, "m", runs_at_once=0)
+    assert slow.answers([1.0], signature="alone", seconds=0.05) == [[2.0]]

@@ -132,6 +132,23 @@ def test_orders_given_to_other_workers_are_seen(tmp_path: Path, source: FakeSour
         watch.close()
 
 
+def test_orders_that_cannot_be_read_for_a_while_are_seen_then(
+    tmp_path: Path, source: FakeSource, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "orders").mkdir()  # where a file ought to be
+    orders = OrderFile(tmp_path)
+    looked = threading.Event()
+    watch = OrderWatch(orders, ControlledSource(source, orders), looked.set)
+    try:
+        wait_for(lambda: "orders cannot be read: " in caplog.text, "it has failed", 30)
+        (tmp_path / "orders").rmdir()
+        orders.give("half", serve=False)
+        wait_for(looked.is_set, "the order is seen", 30)
+    finally:
+        watch.close()
+    assert caplog.text.count("cannot be read") == 1
+
+
 class TestQuarantine:
     @pytest.fixture
     def orders(self, tmp_path: Path) -> OrderFile:
@@ -160,6 +177,15 @@ class TestQuarantine:
         assert controlled.poll()["half"].quarantined
         orders.give("half", serve=True)
         assert not controlled.poll()["half"].quarantined
+
+    def test_whoever_was_blamed_wrongly_is_tried_again_in_the_same_order(
+        self, controlled: ControlledSource, orders: OrderFile
+    ) -> None:
+        before = orders.read()
+        orders.quarantine(Quarantined("twice", 2, "as made", "it is the one"), instead_of=before.quarantined)
+        found = controlled.poll()
+        assert [name for name, model in found.items() if model.quarantined] == ["twice"]
+        assert controlled.number == before.number + 1
 
     def test_everything_can_be_forgiven_at_once(self, controlled: ControlledSource, orders: OrderFile) -> None:
         before = orders.read().number

@@ -107,16 +107,49 @@ class TestDeaths:
         workers.end(busy)
         assert [model for model, *_ in workers.quarantined] == ["killer"]
 
-    def test_who_goes_on_ending_workers_is_found_next(
+    def test_who_goes_on_ending_workers_is_found_next_and_who_was_blamed_for_it_is_released(
         self, workers: Workers, killer: VersionPath, busy: VersionPath
     ) -> None:
         workers.computed(killer, 10_000)
         workers.computed(busy, 10)
         for _ in range(3):
             workers.end(killer, busy)
+        assert [model for model, *_ in workers.quarantined] == ["busy"]
         for _ in range(3):
             workers.end(killer)
-        assert [model for model, *_ in workers.quarantined] == ["busy", "killer"]
+        assert [model for model, *_ in workers.quarantined] == ["killer"]
+
+    def test_who_ended_a_worker_alone_stays_where_another_one_is_found(
+        self, workers: Workers, killer: VersionPath, busy: VersionPath
+    ) -> None:
+        workers.computed(busy, 10_000)
+        for running in ([killer, busy], [killer, busy], [killer], [busy], [busy], [busy]):
+            workers.end(*running)
+        assert [model for model, *_ in workers.quarantined] == ["killer", "busy"]
+
+    def test_who_was_forgiven_and_goes_on_is_found_again(
+        self, workers: Workers, killer: VersionPath, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for _ in range(3):
+            workers.end(killer)
+        workers.orders.forgive()
+        for _ in range(3):
+            workers.end(killer)
+        assert [model for model, *_ in workers.quarantined] == ["killer"]
+        assert "not to blame" not in caplog.text
+
+    def test_an_order_that_cannot_be_given_is_given_when_the_next_worker_ends(
+        self, workers: Workers, killer: VersionPath, tmp_path: Path
+    ) -> None:
+        workers.end(killer)
+        workers.end(killer)
+        (tmp_path / "control" / "orders.new").mkdir(parents=True)  # where a file has to be written
+        with pytest.raises(OSError, match="Is a directory"):
+            workers.end(killer)
+        (tmp_path / "control" / "orders.new").rmdir()
+        assert workers.quarantined == []
+        workers.end(killer)
+        assert [model for model, *_ in workers.quarantined] == ["killer"]
 
     def test_a_version_that_is_gone_meanwhile_needs_no_quarantine(self, workers: Workers) -> None:
         for _ in range(4):

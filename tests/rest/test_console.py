@@ -64,6 +64,7 @@ def test_each_version_is_listed_with_its_state_and_size(client: FlaskClient, mod
         "version": "12",
         "state": "AVAILABLE",
         "error": "",
+        "quarantined": False,
         "is_latest": True,
         "labels": ["new!#$%&'()*+,/:;=?@[]"],
         "size_bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),

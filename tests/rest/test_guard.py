@@ -4,19 +4,22 @@ import json
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
+from werkzeug.test import TestResponse, create_environ
 
 from serving.access.keys import make_key
 from serving.access.limits import Limit
+from serving.caller import CALLER, Caller
 from serving.errors import SettingsError
 from serving.inference import Inference
 from serving.rest import rights
+from serving.wsgi import call
 from tests.access.keys import certificate, key, role, write
 from tests.access.tokens import AUDIENCE, ISSUER, jwk, token, write_jwks
 from tests.rest.api import error, result, serve
@@ -302,6 +305,9 @@ def test_what_one_may_see_is_told_apart_from_what_does_not_exist(guarded: FlaskC
         "/METRICS",
         "/%6detrics",
         "/monitoring//prometheus/metrics",
+        "/console/%6dodels",
+        "/console/activit%79",
+        "/console/models%2Fsecret%2Fversions%2F1",
         "/v1/models/secret/metadata",
         "/v1/models/secret/metadata/",
         "/v1/models/fraud-a/metadata/../../secret",
@@ -478,3 +484,31 @@ def test_an_auditor_reads_who_asked_what_with_which_outcome_and_no_secret(model_
     assert audit.stat().st_mode & 0o777 == 0o600
     assert FRAUD.rpartition(".")[2] not in audit.read_text()
     assert "2.5" not in audit.read_text()
+
+
+def test_an_auditor_reads_who_was_answered_late_by_the_server_and_for_which_model(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = tmp_path / "audit.log"
+    keys = write(tmp_path / "keys.json", FRAUD_ENTRY)
+    headers = {"Authorization": f"Bearer {FRAUD}"}
+    environ = create_environ("/v1/models/fraud-a:predict", method="POST", data=ROW, headers=headers)
+    environ |= {CALLER: Caller(time.monotonic() - 3), "REMOTE_ADDR": "10.0.0.1"}
+    ids = list[str]()
+    with serve(model_dir=model_dir, keys_file=keys, audit_file=audit) as client:
+        app, run = client.application, Inference.run
+
+        def run_late(*args: Any) -> Any:
+            """A run in the middle of which the server, whose loop looks at the time, answers."""
+            assert environ[CALLER].claim()
+            ids.append(app.extensions["note_refusal"](environ, 504))
+            return run(*args)
+
+        monkeypatch.setattr(Inference, "run", run_late)
+        call(app, environ, keep_alive=False)
+    (line,) = (json.loads(line) for line in audit.read_text().splitlines())
+    told = ("caller", "status", "model", "version", "path", "peer", "request_id")
+    assert [line[name] for name in told] == [
+        "key:fraud", 504, "fraud-a", "1", "/v1/models/fraud-a:predict", "10.0.0.1", *ids,
+    ]  # fmt: skip
+    assert line["milliseconds"] >= 3000

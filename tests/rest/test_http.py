@@ -12,18 +12,20 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug import wrappers
 from werkzeug.test import TestResponse, create_environ
-from werkzeug.wrappers import Request
 
 from app import create_app
 from serving import metrics
 from serving.caller import CALLER, Caller
+from serving.connection import Request
 from serving.inference import Inference
 from serving.logs import AccessLog
 from serving.models.loader import Loader
 from serving.rest import http
 from serving.rest.application import Application
 from serving.settings import Settings
+from serving.wsgi import environ_of_refused
 from tests.rest.api import error, result, serve
 
 PREDICT = "/v1/models/model:predict"
@@ -148,7 +150,7 @@ def send_chunked(client: FlaskClient, stream: io.BytesIO) -> TestResponse:
     environ = create_environ(PREDICT, method="POST")
     environ.pop("CONTENT_LENGTH", None)
     environ |= {"wsgi.input": stream, "wsgi.input_terminated": True}
-    return TestResponse(*client.run_wsgi_app(environ, buffered=True), request=Request(environ))
+    return TestResponse(*client.run_wsgi_app(environ, buffered=True), request=wrappers.Request(environ))
 
 
 # Compressed bodies.
@@ -398,17 +400,27 @@ def test_a_name_that_is_too_long_is_cut_in_the_error(client: FlaskClient) -> Non
 def test_a_refusal_of_the_server_is_logged_and_counted_and_gets_an_id() -> None:
     count, _ = metrics.request_metrics("", "", "", 408)
     before, lines, app = value_of(count), list[str](), Application("refusing")
-    access_log = AccessLog("text", lines.append)
+    access_log = AccessLog("json", lines.append)
     http.attach(app, Settings(), [access_log], None, lambda: None)
-    assert app.extensions["note_refusal"]("POST", "/v1/p", "abc-1", 408) == "abc-1"
-    assert len(app.extensions["note_refusal"]("", "", "not sane", 408)) == 32
+    assert app.extensions["note_refusal"](refused("POST", "/v1/p", "abc-1"), 408) == "abc-1"
+    assert len(app.extensions["note_refusal"](refused("", "", "not sane"), 408)) == 32
+    called = create_environ("/v1/p?q", environ_overrides={CALLER: Caller()})  # it has noted nothing yet
+    assert len(app.extensions["note_refusal"](called, 408)) == 32
     access_log.close()
     metrics.count_noted()
-    assert value_of(count) == before + 2
-    log = "".join(lines)
-    assert " 408 POST /v1/p " in log
-    assert "id=abc-1" in log
-    assert " 408 - - " in log
+    assert value_of(count) == before + 3
+    first, second, third = (json.loads(line) for line in "".join(lines).splitlines())
+    told = ("status", "method", "path", "request_id", "peer")
+    assert [first[name] for name in told] == [408, "POST", "/v1/p", "abc-1", "10.0.0.1"]
+    assert 4000 <= first["milliseconds"] < 30_000
+    assert (second["method"], second["path"], third["path"]) == ("-", "-", "/v1/p")
+
+
+def refused(method: str, path: str, request_id: str) -> dict[str, Any]:
+    """What is known of a request of which the first byte came four seconds ago."""
+    caller = Caller(time.monotonic() - 4)
+    request = Request(path.encode(), method, headers=[(b"x-request-id", request_id.encode())], caller=caller)
+    return environ_of_refused(request, "10.0.0.1")
 
 
 def value_of(count: Any) -> float:

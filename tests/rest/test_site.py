@@ -95,6 +95,8 @@ def test_a_version_in_quarantine_is_refused_and_the_server_ready(half_plus_two: 
         assert result(client.get("/readyz")) == {"status": "ready"}
         (status,) = result(client.get("/v1/models/killer"))["model_version_status"]
         assert status["status"] == {"error_code": "ABORTED", "error_message": "it ends workers"}
+        its = {model["name"]: model["versions"] for model in result(client.get("/console/models"))["models"]}
+        assert [version["quarantined"] for name in ("killer", "good") for version in its[name]] == [True, False]
         assert client.post("/v2/repository/models/killer/load").status_code == 200
         assert result(predict(client, "killer", {"instances": [1.0]})) == {"predictions": [2.5]}
 

@@ -223,9 +223,15 @@ def test_another_method_is_refused_with_the_right_ones(
 def test_the_quick_requests_of_both_protocols_are_the_same(half_plus_two: Path, models: Path) -> None:
     with serve(model_dir=half_plus_two) as client:
         is_quick = client.application.extensions["is_quick"]
-        for path in (b"/v1/models/model:predict", b"/v2/models/model/infer", b"/v2/models/model/versions/1/infer?q"):
+        for path in (
+            b"/v1/models/model:predict",
+            b"/V1/Models/model/Versions/1:predict",
+            b"/v2/models/model/infer",
+            b"/v2/models/model/versions/1/infer?q",
+        ):
             assert is_quick("POST", path, 100)
             assert not is_quick("POST", path, 300_000)
             assert not is_quick("POST", path.replace(b"/model/", b"/other/").replace(b"/model:", b"/other:"), 100)
         assert is_quick("GET", b"/v2/health/ready", 0)
         assert not is_quick("GET", b"/v2/models/model/stats", 0)
+        assert not is_quick("POST", b"/v1/models/model:classify", 100)
