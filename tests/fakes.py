@@ -27,7 +27,8 @@ class FakeServable:
         assert not self.closes, "run after close"
         return dict(inputs)
 
-    def answers_in_loop(self, body_bytes: int) -> bool:
+    @property
+    def answers_in_loop(self) -> bool:
         return False
 
     def close(self) -> None:

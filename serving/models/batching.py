@@ -38,8 +38,6 @@ ANY_NUMBER = 1 << 30
 _LONGEST_WAIT = 24 * 3600.0
 LONG_SECONDS = 0.01
 """A run that computes longer shows that a model is not quick, whatever its trial has shown."""
-SHORT_BYTES = 16 * 1024
-"""A request of up to so many bytes is read sooner than it could be handed to a thread and back."""
 ANSWER_BYTES = 64 * 1024
 """A larger answer takes too long to be written and compressed while others wait."""
 _ALONE = BatchLimits()
@@ -115,18 +113,18 @@ class Batcher:
             key, limits = (object(),), _ALONE
         return self._run_with_others(Task(key, signature, inputs, rows or 1, caller, limits, self._clock(), fiber))
 
-    def answers_in_loop(self, body_bytes: int) -> bool:
-        """Whether a request may be answered in an event loop: the model is quick, or the request waits for a batch.
+    @property
+    def answers_in_loop(self) -> bool:
+        """Whether requests may be answered in an event loop: the model is quick, or they wait for a batch there.
 
-        Not where it takes long to read, while others wait, what is handed to another thread all the same; and no more
-        once an answer was so large that they had to wait for it.
+        No more once an answer was so large that others had to wait for it.
         """
         if self._largest_answer > ANSWER_BYTES:
             return False
         if self.is_quick:
             return True
         asked_for = [plan for name, plan in self._plans.items() if name != INIT_SIGNATURE]
-        return body_bytes <= SHORT_BYTES and all(plan.limits for plan in asked_for)
+        return all(plan.limits for plan in asked_for)
 
     @property
     def waiting(self) -> int:

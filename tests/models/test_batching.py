@@ -11,7 +11,7 @@ import pytest
 
 from serving.caller import PATIENT, Caller
 from serving.errors import Cancelled, DeadlineExceeded, InvalidArgument, ServingError, Unavailable
-from serving.models.batching import SHORT_BYTES, Batcher
+from serving.models.batching import Batcher
 from serving.models.limits import BatchLimits, Plan
 from serving.tensors.spec import Array
 from tests.fakes import FakeClock
@@ -446,18 +446,17 @@ class TestRequestsThatRunAlone:
 
 
 @pytest.mark.parametrize(
-    ("plans", "size", "in_loop"),
+    ("plans", "in_loop"),
     [
-        ({"double": Plan(BatchLimits()), "__saved_model_init_op": Plan(None, "it has no inputs")}, SHORT_BYTES, True),
-        ({"double": Plan(BatchLimits())}, SHORT_BYTES + 1, False),
-        ({"double": Plan(BatchLimits()), "other": Plan(None, "it is not pure")}, 10, False),
+        ({"double": Plan(BatchLimits()), "__saved_model_init_op": Plan(None, "it has no inputs")}, True),
+        ({"double": Plan(BatchLimits()), "other": Plan(None, "it is not pure")}, False),
     ],
 )
-def test_short_requests_that_wait_for_a_batch_do_so_in_the_event_loop(
-    model: Doubling, plans: Mapping[str, Plan], size: int, in_loop: bool
+def test_requests_that_wait_for_a_batch_do_so_in_the_event_loop(
+    model: Doubling, plans: Mapping[str, Plan], in_loop: bool
 ) -> None:
-    assert Batcher(model, plans, "m").answers_in_loop(size) is in_loop
+    assert Batcher(model, plans, "m").answers_in_loop is in_loop
 
 
 def test_requests_to_a_quick_model_are_answered_in_the_event_loop(model: Doubling) -> None:
-    assert Batcher(model, {}, "m", is_quick=True).answers_in_loop(SHORT_BYTES + 1)
+    assert Batcher(model, {}, "m", is_quick=True).answers_in_loop

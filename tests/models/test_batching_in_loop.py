@@ -149,9 +149,9 @@ class Wide(Doubling):
 def test_after_a_large_answer_no_more_are_given_in_the_loop(either: Bench, values: int, in_loop: bool) -> None:
     plans = {"double": Plan(BatchLimits(max_rows=8))}
     either.batcher = Batcher(Wide(values), plans, "m", either.batcher.is_quick)
-    assert either.batcher.answers_in_loop(10)
+    assert either.batcher.answers_in_loop
     either.answers([1.0])
-    assert either.batcher.answers_in_loop(10) is in_loop
+    assert either.batcher.answers_in_loop is in_loop
 
 
 class NoLongerQuick(Batcher):
