@@ -136,7 +136,7 @@ def test_the_list_says_how_the_signatures_of_each_version_are_batched_or_why_not
         "1": {
             "batched": True,
             "max_rows": 4,
-            "max_waiting_rows": 64,
+            "max_waiting_rows": 1024,
             "delay_ms": 0.0,
             "allowed_sizes": [],
             "pad_lengths": False,
