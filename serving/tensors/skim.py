@@ -21,6 +21,12 @@ FROM_BYTES = 2048
 """Smaller tensors are read as fast in other ways."""
 PIECE_BYTES = 64 * 1024
 """How much is read at a time: the parser has the interpreter to itself for a quarter of a millisecond."""
+CAST_PIECES = 64
+"""How many pieces get their dtype at once.
+
+numpy gives up the interpreter for that. Who does so in every piece takes it back before others wake, and makes their
+wait for it begin anew.
+"""
 NEAR_BYTES = 1024
 """How far from the end of a piece there must be a comma."""
 
@@ -45,15 +51,17 @@ def skim(text: memoryview, dtype: DType) -> Array | None:
         parser = _idle.pop()
     except IndexError:
         parser = simdjson.Parser()
-    forms, numbers, depth = list[bytes](), list[Array](), 0
+    forms, parts, numbers, depth = list[bytes](), list[Array](), list[Array](), 0
     try:
         for piece in _pieces(text):
             whole = bytearray(b"[" * depth) + piece
             forms.append(bytes(whole.translate(None, _NUMBER_CHARACTERS)[depth:]))
             depth += forms[-1].count(b"[") - forms[-1].count(b"]")
             whole += b"]" * depth
-            numbers.append(_cast(_numbers(parser, whole, dtype), dtype))
-        flat = numbers[0] if len(numbers) == 1 else np.concatenate(numbers)
+            numbers.append(_numbers(parser, whole, dtype))
+            if len(numbers) == CAST_PIECES:
+                parts, numbers = [*parts, _cast(_joined(numbers), dtype)], []
+        flat = _joined([*parts, _cast(_joined(numbers), dtype)] if numbers else parts)
     except (ValueError, RuntimeError, TypeError):
         return None
     finally:
@@ -95,6 +103,10 @@ def _numbers(parser: simdjson.Parser, text: bytearray, dtype: DType) -> Array:
     if not isinstance(parsed, simdjson.Array):
         raise TypeError("it is no list")
     return np.frombuffer(parsed.as_buffer(of_type=wanted), dtype=buffer)
+
+
+def _joined(parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _cast(values: Array, dtype: DType) -> Array:
