@@ -140,7 +140,7 @@ def attach(
         browsers.check(environ, notes.path)
         if guard is not None:
             guard.admit(notes)
-        return _preflight() if environ["REQUEST_METHOD"] == "OPTIONS" else None
+        return _preflight(settings.upstream_status) if environ["REQUEST_METHOD"] == "OPTIONS" else None
 
     @app.errorhandler(Exception)
     def answer_error(error: Exception) -> Answer:
@@ -215,11 +215,13 @@ def _request_id(sent: str) -> str:
     return sent if _SANE_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
-def _preflight() -> Answer:
-    """Upstream's answer to OPTIONS: 200 and nothing for a browser's preflight, else 400."""
-    if not _ORIGIN.match(request.headers.get("Origin", "")):
-        raise InvalidArgument(malformed())
-    return json_answer(b"")
+def _preflight(as_upstream: bool) -> Answer:
+    """The answer to OPTIONS: 200 and nothing for a browser's preflight, else 400, upstream's without a word."""
+    if _ORIGIN.match(request.headers.get("Origin", "")):
+        return json_answer(b"")
+    if as_upstream:
+        return json_answer(b"", 400)
+    raise InvalidArgument(malformed())
 
 
 def _as_serving_error(error: Exception) -> ServingError:

@@ -224,3 +224,8 @@ def test_a_server_that_does_not_hand_on_the_target_still_serves(client: FlaskCli
     environ = {"RAW_URI": "", "REQUEST_URI": ""}
     response = client.post("/v1/models/half_plus_two:predict", data=ROW, environ_overrides=environ)
     assert result(response) == TWO_AND_A_HALF
+
+
+def test_options_that_are_no_preflight_are_refused_without_a_word(as_upstream: FlaskClient) -> None:
+    response = as_upstream.options("/v1/models/model:predict")
+    assert (response.status_code, response.data) == (400, b"")
