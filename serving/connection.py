@@ -106,6 +106,10 @@ class Request:
     environ: dict[str, Any] | None = None
     """What the application gets, and notes in what it learns of the request; None until the application is called."""
 
+    def header(self, wanted: bytes) -> bytes:
+        """The first value of a header, by its name in lower case; empty where there is none."""
+        return next((value for name, value in self.headers if name == wanted), b"")
+
 
 class Connection(asyncio.Protocol):
     """The protocol of one connection. Used by the event loop's thread only."""
@@ -317,7 +321,7 @@ class Connection(asyncio.Protocol):
     @property
     def _is_busy(self) -> bool:
         """Whether what comes now has to wait."""
-        return bool(self._answering or self._unsent or self._complete or self._held_back)
+        return self._answering or self._unsent or self._is_behind
 
     def close(self) -> None:
         """End the connection once what has been written is sent; the client has the time of a body to read it."""

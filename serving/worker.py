@@ -398,5 +398,5 @@ _TOO_BUSY = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests are waiti
 
 def _seconds_asked(request: Request) -> float:
     """The time that the headers of a request ask for; what is wrong with them the application will say."""
-    text = next((value for name, value in request.headers if name == b"x-request-timeout-ms"), b"")
+    text = request.header(b"x-request-timeout-ms")
     return int(text) / 1000 if text.isdigit() and 0 < len(text.lstrip(b"0")) < 10 else math.inf

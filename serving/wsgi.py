@@ -48,12 +48,11 @@ def environ_of(request: Request, connection: Connection, base: Environ) -> Envir
 def environ_of_refused(request: Request, peer: str) -> Environ:
     """What is known of a request that the application does not get to see, which may be only a part of one."""
     path = request.target.partition(b"?")[0]
-    sent_id = next((value for name, value in request.headers if name == b"x-request-id"), b"")
     return {
         "REQUEST_METHOD": request.method,
         "RAW_URI": path.decode("latin-1"),
         "REMOTE_ADDR": peer,
-        "HTTP_X_REQUEST_ID": sent_id.decode("latin-1"),
+        "HTTP_X_REQUEST_ID": request.header(b"x-request-id").decode("latin-1"),
         CALLER: request.caller,
     }
 

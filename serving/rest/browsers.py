@@ -10,7 +10,7 @@ from serving.rest.application import Environ
 from serving.settings import Settings, environ_name
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
+HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 """What says nothing that a page could use, and is asked by whatever name or address a probe knows."""
 _FORMS = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
 """The types of a body that a page may send to any server without asking first; "" is none."""
@@ -37,7 +37,7 @@ class Browsers:
         if _name(host) in self._hosts:
             if len(self._known) < _MAX_KNOWN:
                 self._known.add(host)
-        elif path not in _HEALTH:
+        elif path not in HEALTH:
             raise Misdirected(
                 f"This server does not answer to the name {host[:256]!r}; "
                 f"if it should, name it in {environ_name('allowed_hosts')}"

@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException
 
 from serving import metrics
 from serving.access.grants import Admission
+from serving.answers import RETRY_SECONDS
 from serving.caller import CALLER, Caller
 from serving.errors import (
     InvalidArgument,
@@ -241,7 +242,7 @@ def _error_answer(error: ServingError, upstream_status: bool) -> Answer:
     if isinstance(error, MethodNotAllowed):
         answer.headers["Allow"] = ", ".join(sorted(error.allowed))
     if isinstance(error, Unavailable):
-        answer.headers["Retry-After"] = "1"
+        answer.headers["Retry-After"] = str(RETRY_SECONDS)
     if isinstance(error, ResourceExhausted):
         answer.headers["Retry-After"] = str(math.ceil(error.retry_seconds))
     if isinstance(error, Unauthenticated):

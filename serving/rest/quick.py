@@ -8,12 +8,14 @@ from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from serving.inference import Inference
+from serving.rest.browsers import HEALTH
 from serving.rest.forms.readers import takes_long
+from serving.rest.room import UNCOUNTED_TEXT_BYTES
 
-MAX_BODY_BYTES = 256 * 1024
-"""A larger body takes too long to parse while others wait."""
+MAX_BODY_BYTES = UNCOUNTED_TEXT_BYTES
+"""A larger body takes too long to parse while others wait, and may have to wait for memory."""
 
-_ALWAYS = (b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready")
+_ALWAYS = frozenset(path.encode() for path in HEALTH)
 _RUN = re.compile(
     rb"(?i:/v1/models/([^/:]+)(?:/(?:versions|labels)/[^/:]+)?):(?P<verb>\w+)"
     rb"|/v2/models/([^/]+)(?:/versions/[^/]+)?/infer"
