@@ -7,21 +7,26 @@ turns out to be needed beyond that is there or the request is refused, or it is 
 Reading holds the interpreter, so waiting for memory costs no time.
 """
 
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from traceback import clear_frames
 
+import numpy as np
 from flask import request
 
+from serving import heap
 from serving.errors import PayloadTooLarge, ServingError, Unavailable
+from serving.fibers import current
 from serving.memory import Memory
 from serving.request_body import LARGE_BYTES
+from serving.rest.application import Answer
 from serving.rest.body import read_buffer
 from serving.rest.http import trace
 from serving.settings import Settings, environ_name
-from serving.tensors.cost import objects_bytes
+from serving.tensors.cost import FEW_BYTES, answer_bytes, objects_bytes
 from serving.tensors.spec import Array, memory_bytes
 
-UNCOUNTED_TEXT_BYTES = 256 * 1024
+UNCOUNTED_TEXT_BYTES = FEW_BYTES
 """Smaller texts are not counted: what is answered in the event loop never waits."""
 WAIT_SECONDS = 1.0
 """How long a request waits for memory that others have."""
@@ -68,6 +73,21 @@ class Room:
         if len(body) > UNCOUNTED_TEXT_BYTES:
             self._count(sum(map(memory_bytes, tensors.values())))
 
+    def write(self, outputs: Mapping[str, Array], write: Callable[[], Answer]) -> Answer:
+        """The answer that `write` makes of these tensors, as soon as there is memory for it.
+
+        What it is as text stays counted until it has been sent. One that takes more than there ever is waits until it
+        has all of it. In the event loop nothing waits: a model that gives large answers there soon gives none there.
+        """
+        size = answer_bytes(outputs)
+        if size <= UNCOUNTED_TEXT_BYTES or current() is not None:
+            return write()
+        with self.reading() as objects:
+            objects.need(min(size, self._objects.limit))
+            answer = write()
+            objects.keep(answer)
+        return answer
+
     def leave(self) -> None:
         """Give back what the request in hand has taken until its answer was made."""
         self._keep(0)
@@ -100,9 +120,9 @@ class Objects:
         self._memory = memory
         self._taken = 0
 
-    def make_room(self, text: memoryview | bytes) -> None:
-        """Take what the objects of a text may need; PayloadTooLarge or Unavailable where there is not as much."""
-        self.need(objects_bytes(memoryview(text)) if len(text) > UNCOUNTED_TEXT_BYTES else 0)
+    def make_room(self, text: memoryview | bytes, more: int = 0) -> None:
+        """Take what the objects of a text may need, and more; PayloadTooLarge or Unavailable where there is less."""
+        self.need((objects_bytes(memoryview(text)) if len(text) > UNCOUNTED_TEXT_BYTES else 0) + more)
 
     def need(self, size: int) -> None:
         """Have so many bytes in all, unless they are few; PayloadTooLarge or Unavailable where there are fewer."""
@@ -114,6 +134,20 @@ class Objects:
     def need_more(self, size: int) -> None:
         """Have so many bytes beside those there are, likewise."""
         self.need(self._taken + size)
+
+    def keep(self, answer: Answer) -> None:
+        """Leave as much of what was taken with an answer as it takes, until it is gone; give back the rest."""
+        answer.body, answer.tail = b"", [self._kept(piece) for piece in (answer.body, *answer.tail)]
+
+    def _kept(self, piece: bytes | memoryview) -> bytes | memoryview:
+        """A piece of memory that gives back what was taken for it when nobody holds it any more."""
+        size = min(len(piece), self._taken)
+        if size <= UNCOUNTED_TEXT_BYTES:
+            return piece
+        held = np.frombuffer(piece, np.uint8)
+        weakref.finalize(held, self._memory.give_back, size)
+        self._taken -= size
+        return held.data
 
     def give_back(self) -> None:
         """Give back what was taken. Twice is safe."""
@@ -147,3 +181,4 @@ def _take(memory: Memory, size: int, seconds: float) -> None:
         )
     if not memory.take(size, min(seconds, trace().caller.seconds_left())):
         raise Unavailable("The requests in hand take all the memory that there is for them; try again later")
+    heap.take(size)

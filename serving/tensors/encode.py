@@ -6,7 +6,8 @@ written raw, also where they are not UTF-8, and as `{"b64": "..."}` when the out
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import ml_dtypes
@@ -19,6 +20,8 @@ from serving.tensors.spec import DTYPES, Array
 NonFinite = Literal["literal", "null", "error"]
 """How NaN and infinities are written: as bare tokens, as null, or not at all."""
 
+PIECE_BYTES = 64 * 1024
+_NULL = re.compile(b"null")
 _BYTES_SUFFIX = "_bytes"
 _DTYPES = {dtype.numpy for dtype in DTYPES.values()}
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
@@ -112,9 +115,19 @@ def _with_non_finite(name: str, array: Array, non_finite: NonFinite) -> Any:
     text = orjson.dumps(np.ascontiguousarray(array) if array.ndim else array[()], option=_OPTIONS)
     if non_finite == "null":
         return orjson.Fragment(text)
-    tokens = [_token(value) for value in array[~np.isfinite(array)]]
-    pieces = text.split(b"null")
-    return orjson.Fragment(b"".join(piece + token for piece, token in zip(pieces, [*tokens, b""], strict=True)))
+    values = array[~np.isfinite(array)]
+    if np.isnan(values).all():
+        return orjson.Fragment(text.replace(b"null", b"NaN"))
+    return orjson.Fragment(b"".join(_named(text, map(_token, values))))
+
+
+def _named(text: bytes, tokens: Iterator[bytes]) -> Iterator[bytes]:
+    """The text with the tokens in place of its nulls, in pieces: each null becomes several objects for a moment."""
+    start = 0
+    while start < len(text):
+        stop = text.find(b",", start + PIECE_BYTES) + 1 or len(text)
+        yield _NULL.sub(lambda _: next(tokens), text[start:stop])
+        start = stop
 
 
 def _token(value: np.floating[Any]) -> bytes:
