@@ -14,7 +14,6 @@ from traceback import clear_frames
 import numpy as np
 from flask import request
 
-from serving import heap
 from serving.errors import PayloadTooLarge, ServingError, Unavailable
 from serving.fibers import current
 from serving.memory import Memory
@@ -25,6 +24,8 @@ from serving.rest.http import trace
 from serving.settings import Settings, environ_name
 from serving.tensors.cost import FEW_BYTES, answer_bytes, objects_bytes
 from serving.tensors.spec import Array, memory_bytes
+
+Tensors = Mapping[str, Array]
 
 UNCOUNTED_TEXT_BYTES = FEW_BYTES
 """Smaller texts are not counted: what is answered in the event loop never waits."""
@@ -68,19 +69,22 @@ class Room:
         """What to read the tensors of the request in hand in, as a context that gives back what was taken."""
         return Objects(self._objects)
 
-    def note_tensors(self, body: memoryview | bytes, tensors: Mapping[str, Array]) -> None:
+    def note_tensors(self, body: memoryview | bytes, tensors: Tensors) -> None:
         """Count the tensors that the body of the request in hand has brought, until it is answered."""
         if len(body) > UNCOUNTED_TEXT_BYTES:
             self._count(sum(map(memory_bytes, tensors.values())))
 
-    def write(self, outputs: Mapping[str, Array], write: Callable[[], Answer]) -> Answer:
+    def write(
+        self, outputs: Tensors, write: Callable[[], Answer], cost: Callable[[Tensors], int] = answer_bytes
+    ) -> Answer:
         """The answer that `write` makes of these tensors, as soon as there is memory for it.
 
-        What it is as text stays counted until it has been sent. One that takes more than there ever is waits until it
-        has all of it. In the event loop nothing waits: a model that gives large answers there soon gives none there.
+        `cost` is what that is at most. What the answer is as text stays counted until it has been sent. One that takes
+        more than there ever is waits until it has all of it. In the event loop nothing waits: a model that gives large
+        answers there soon gives none there.
         """
-        size = answer_bytes(outputs)
-        if size <= UNCOUNTED_TEXT_BYTES or current() is not None:
+        size = cost(outputs) if current() is None else 0
+        if size <= UNCOUNTED_TEXT_BYTES:
             return write()
         with self.reading() as objects:
             objects.need(min(size, self._objects.limit))
@@ -181,4 +185,3 @@ def _take(memory: Memory, size: int, seconds: float) -> None:
         )
     if not memory.take(size, min(seconds, trace().caller.seconds_left())):
         raise Unavailable("The requests in hand take all the memory that there is for them; try again later")
-    heap.take(size)

@@ -110,7 +110,7 @@ class _Protocol:
             media_type = answers.choose(accepted, asked.signature)
             outputs = self._models.run(handle, asked.signature, asked.inputs, caller)
         write = partial(answers.write, media_type, outputs, asked.in_rows, self._settings.non_finite)
-        return _versioned(self._room.write(outputs, write), handle.version)
+        return _versioned(self._room.write(outputs, write, answers.cost(media_type)), handle.version)
 
     def _sent(self, body: bytes | memoryview, need: Callable[[int], None]) -> readers.Sent:
         environ = request.environ

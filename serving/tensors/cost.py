@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.tensors.spec import Array
+from serving.tensors.spec import Array, is_base64
 
 
 class MakeRoom(Protocol):
@@ -33,13 +33,13 @@ _COPIES_WIDE = 8
 """The same where a character takes four bytes in a string."""
 _NUMBER_BYTES, _MARK_BYTES = 32, 3
 """What a number takes that is skimmed, in its widest dtype, cast and joined; and a comma or a bracket."""
-_STRING_BYTES, _STRING_COPIES, _LIST_BYTES = 160, 16, 96
-"""What a string of an answer takes as objects, each of its bytes where it is escaped, and a list of strings."""
-_WRITTEN_BYTES = {1: 14, 2: 32, 4: 34, 8: 54}
+_STRING_BYTES, _BASE64_BYTES, _STRING_COPIES = 120, 320, 16
+"""What a string of an answer takes as objects, plain and as base64, and each of its bytes where it is escaped."""
+_WRITTEN_BYTES = {1: 14, 2: 40, 4: 44, 8: 60}
 """What a number takes as text, twice since texts are joined, by the bytes that it has in a tensor."""
-_BRACKETS_BYTES = 8
-_ROW_BYTES, _CELL_BYTES = 256, 256
-"""What a row takes that is written as an object, and each value of it."""
+_LIST_BYTES = 144
+"""What a list takes while it is written; and below, what a row that is written as an object, and each value of it."""
+_ROW_BYTES, _CELL_BYTES = 128, 128
 
 
 def unbounded(text: memoryview | bytes, more: int = 0) -> None:
@@ -71,15 +71,16 @@ def numbers_bytes(text: memoryview) -> int:
 def answer_bytes(outputs: Mapping[str, Array]) -> int:
     """The most that these tensors take together with the JSON that they are written as."""
     rows = max((len(array) for array in outputs.values() if array.ndim), default=0) if len(outputs) > 1 else 0
-    return rows * (_ROW_BYTES + len(outputs) * _CELL_BYTES) + sum(map(_written_bytes, outputs.values()))
+    objects = rows * (_ROW_BYTES + len(outputs) * _CELL_BYTES)
+    return objects + sum(_written_bytes(name, array) for name, array in outputs.items())
 
 
-def _written_bytes(array: Array) -> int:
-    lists = sum(itertools.accumulate(array.shape[:-1], operator.mul))
+def _written_bytes(name: str, array: Array) -> int:
+    lists: int = sum(itertools.accumulate(array.shape[:-1], operator.mul)) * _LIST_BYTES
     if array.dtype == object:
-        texts = sum(map(len, array.ravel()))
-        return array.size * _STRING_BYTES + lists * _LIST_BYTES + texts * _STRING_COPIES
-    return array.size * (array.itemsize + _WRITTEN_BYTES.get(array.itemsize, 0)) + lists * _BRACKETS_BYTES
+        texts = sum(map(len, array.ravel())) * _STRING_COPIES
+        return array.size * (_BASE64_BYTES if is_base64(name) else _STRING_BYTES) + texts + lists
+    return array.size * (array.itemsize + _WRITTEN_BYTES.get(array.itemsize, 0)) + lists
 
 
 def _pieces(text: memoryview) -> Iterator[NDArray[np.uint8]]:

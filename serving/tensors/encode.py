@@ -15,14 +15,13 @@ import numpy as np
 import orjson
 
 from serving.errors import FailedPrecondition, InvalidArgument
-from serving.tensors.spec import DTYPES, Array
+from serving.tensors.spec import DTYPES, Array, is_base64
 
 NonFinite = Literal["literal", "null", "error"]
 """How NaN and infinities are written: as bare tokens, as null, or not at all."""
 
 PIECE_BYTES = 64 * 1024
 _NULL = re.compile(b"null")
-_BYTES_SUFFIX = "_bytes"
 _DTYPES = {dtype.numpy for dtype in DTYPES.values()}
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
@@ -97,7 +96,7 @@ def _writable(name: str, array: Array, non_finite: NonFinite) -> Any:
     """A value that orjson writes as the tensor."""
     array = np.asarray(array)
     if array.dtype == object:
-        return _bytes(array) if name.endswith(_BYTES_SUFFIX) else _strings(array)
+        return _bytes(array) if is_base64(name) else _strings(array)
     if array.dtype == ml_dtypes.bfloat16:
         array = array.astype(np.float32)
     if array.dtype not in _DTYPES:
