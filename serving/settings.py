@@ -21,9 +21,6 @@ MEBI = 1024 * 1024
 REQUEST_MEMORY_SHARES = 5
 """Of the memory for requests a share is for bodies, one for texts and tensors, the others are for objects."""
 
-HEAP_SHARES = 40
-"""Of the memory for requests a thread may keep one such share free for itself."""
-
 
 def _whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     def parse(text: str) -> int:
@@ -235,9 +232,9 @@ class Settings:
         return self.memory_for_requests - self.bodies_bytes - self.texts_bytes
 
     @property
-    def heap_bytes(self) -> int:
-        """What each thread of a worker may keep of the memory that it has freed."""
-        return self.memory_for_requests // HEAP_SHARES
+    def kept_bytes(self) -> int:
+        """What the threads of a worker may keep, for the next requests, of the memory that they have freed."""
+        return self.memory_for_requests // REQUEST_MEMORY_SHARES
 
     @property
     def memory_for_requests(self) -> int:
