@@ -29,7 +29,7 @@ from serving.answers import Answer, Refused, refusal
 from serving.caller import TIMED_OUT
 from serving.connection import Connection, Limits, Request
 from serving.deadlines import Deadlines
-from serving.fibers import Fiber
+from serving.fibers import Fibers
 from serving.lanes import Lanes
 from serving.memory import Memory
 from serving.models.runs import Run, crash_file
@@ -163,6 +163,7 @@ class _Front:
     async def serve(self) -> None:
         """Accept and answer until the worker is told to stop; then finish what has begun."""
         self._loop = asyncio.get_running_loop()
+        self._fibers = Fibers(self._loop)
         self._deadlines = Deadlines(self._loop.call_later, self._answer_late)
         self._loop.add_signal_handler(signal.SIGTERM, self._be_told)
         for at_once in (signal.SIGINT, signal.SIGQUIT):
@@ -205,9 +206,7 @@ class _Front:
         if not request.is_compressed and self._is_quick(
             request.method, request.target, request.body_bytes, request.content_type
         ):
-            Fiber(
-                lambda: self._answer(request, connection), lambda answer: connection.send(*answer), self._loop
-            ).go_on()
+            self._fibers.run(lambda: self._answer(request, connection), lambda answer: connection.send(*answer))
         else:
             self._answer_in_thread(request, connection)
         self._worker.nr += 1
