@@ -76,7 +76,7 @@ def call(application: Application, environ: Environ, keep_alive: bool) -> Answer
             close()
     status, headers = head[0]
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
-    if not any(name.lower() == "content-length" for name, _ in headers):
+    if "content-length" not in [name.lower() for name, _ in headers]:
         lines.append(f"Content-Length: {sum(map(len, body))}")
     lines.append(f"Date: {http_date()}")
     lines.append("Connection: keep-alive\r\n\r\n" if keep_alive else "Connection: close\r\n\r\n")
