@@ -7,7 +7,8 @@ from urllib.parse import unquote_to_bytes
 
 from serving.answers import Answer, http_date, size_of
 from serving.caller import CALLER
-from serving.connection import Connection, Request
+from serving.connection import Connection
+from serving.request import Request
 
 JOINED_BYTES = 64 * 1024
 """Up to here an answer is copied into one piece, which is sent sooner than several."""

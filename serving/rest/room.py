@@ -1,6 +1,6 @@
 """Memory for the requests that are read, so that no number and no form of them takes more than the worker has.
 
-Three shares, always asked for in this order: bodies are counted where they arrive (serving/connection.py), then their
+Three shares, always asked for in this order: bodies are counted where they arrive (serving/request.py), then their
 text and the tensors in it until the answer is made, then the objects that a text is parsed into until the tensors are
 read. A request waits for a share only while it has nothing of it, so that nobody waits for who waits for him: what
 turns out to be needed beyond that is there or the request is refused, or it is given back and taken anew as a whole.
