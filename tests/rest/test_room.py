@@ -14,7 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import EnvironBuilder, TestResponse
 
-from serving.answers import Answer
+from serving.answers import Written
 from serving.inference import Inference
 from serving.wsgi import SENDS_MEMORY, call
 from tests import saved_models
@@ -175,7 +175,7 @@ def test_compressed_requests_are_answered_while_others_are_in_hand(
 def test_answers_that_nobody_has_read_yet_are_counted(client: FlaskClient) -> None:
     body = b'{"instances": [' + b"1.0000," * 150_000 + b"1.0]}"
 
-    def send() -> Answer:
+    def send() -> Written:
         environ = EnvironBuilder(PREDICT, method="POST", data=body).get_environ() | {SENDS_MEMORY: True}
         return call(client.application, environ, keep_alive=True)
 
