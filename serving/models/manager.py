@@ -197,6 +197,8 @@ class ModelManager:
         if self._garbage.is_set():
             self._garbage.clear()
             gc.unfreeze()
+            gc.collect()
+            gc.freeze()  # and look once more below, or garbage would pile up to a quarter of all that was looked at here
         elif not self._has_loaded:
             return
         self._has_loaded = False
