@@ -198,7 +198,7 @@ class ModelManager:
             self._garbage.clear()
             gc.unfreeze()
             gc.collect()
-            gc.freeze()  # and look once more below, or garbage would pile up to a quarter of all that was looked at here
+            gc.freeze()  # and look once more below, or a quarter as much garbage would pile up as was looked at here
         elif not self._has_loaded:
             return
         self._has_loaded = False
