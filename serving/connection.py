@@ -263,6 +263,7 @@ class Connection(asyncio.Protocol):
         self._continue_is_due = False
         self._request.keep_alive = self._parser.should_keep_alive()
         caller = self._request.caller
+        caller.body_bytes = self._request.body_bytes
         caller.arrived = time.monotonic()
         caller.deadline = caller.arrived + self._limits.answer_seconds
         self._complete.append(self._request)

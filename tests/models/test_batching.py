@@ -455,8 +455,8 @@ class TestRequestsThatRunAlone:
 def test_requests_that_wait_for_a_batch_do_so_in_the_event_loop(
     model: Doubling, plans: Mapping[str, Plan], in_loop: bool
 ) -> None:
-    assert Batcher(model, plans, "m").answers_in_loop is in_loop
+    assert Batcher(model, plans, "m").answers_in_loop(1) is in_loop
 
 
 def test_requests_to_a_quick_model_are_answered_in_the_event_loop(model: Doubling) -> None:
-    assert Batcher(model, {}, "m", is_quick=True).answers_in_loop
+    assert Batcher(model, {}, "m", is_quick=True).answers_in_loop(1)
