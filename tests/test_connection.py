@@ -9,15 +9,8 @@ from typing import Any
 
 import pytest
 
-from serving.connection import (
-    ANSWERS_IN_A_ROW,
-    FRAMING_BYTES,
-    LINGER_BYTES,
-    LINGER_SECONDS,
-    MEBI,
-    UNCOUNTED_BYTES,
-    Connection,
-)
+from serving.connection import ANSWERS_IN_A_ROW, LINGER_BYTES, LINGER_SECONDS, Connection
+from serving.request import FRAMING_BYTES, MEBI, UNCOUNTED_BYTES
 from tests.wire import GET, POST, FakeFront, FakeTransport, connect
 
 
@@ -438,6 +431,11 @@ class TestCallers:
         caller = front.requests[0].caller
         assert before <= caller.arrived <= time.monotonic()
         assert caller.deadline == caller.arrived + 7
+
+    def test_a_caller_comes_with_the_length_of_its_body(self) -> None:
+        front = FakeFront()
+        connect(front)[0].data_received(GET + POST)
+        assert [request.caller.body_bytes for request in front.requests] == [0, len(b"hello")]
 
     @pytest.mark.parametrize("hang_up", [lambda its: its.eof_received(), lambda its: its.connection_lost(None)])
     def test_a_caller_that_hangs_up_before_its_answer_is_gone(self, hang_up: Callable[[Connection], object]) -> None:

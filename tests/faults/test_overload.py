@@ -96,6 +96,7 @@ class TestNeighbours:
             f"control (the flooded model itself): p50 {ms(latency(flooded, 0.5))}",
         )
         assert {asked.status for asked in beside} == {200}
+        assert median < 2.5  # each has half of the core; two runs never take exactly as long
         assert slowest < 2
         assert latency(flooded, 0.5) > 10 * latency(alone, 0.5)
 

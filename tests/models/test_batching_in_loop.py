@@ -11,7 +11,7 @@ import pytest
 
 from serving.caller import PATIENT, Caller
 from serving.errors import DeadlineExceeded, InvalidArgument
-from serving.fibers import Fiber
+from serving.fibers import Fibers
 from serving.models.batching import ANSWER_BYTES, Batcher
 from serving.models.limits import BatchLimits, Plan
 from serving.tensors.spec import Array
@@ -38,11 +38,12 @@ class Bench:
         self, requests: tuple[list[float], ...], signature: str, seconds: float, body_bytes: int = 0
     ) -> list[Outcome]:
         loop = asyncio.get_running_loop()
+        fibers = Fibers(loop)
         outcomes = [loop.create_future() for _ in requests]
         for values, outcome in zip(requests, outcomes, strict=True):
             now = time.monotonic()
             answer = partial(self._answer, values, signature, Caller(now, now + seconds, body_bytes=body_bytes))
-            Fiber(answer, outcome.set_result, loop).go_on()
+            fibers.run(answer, outcome.set_result)
         return await asyncio.wait_for(asyncio.gather(*outcomes), 20)
 
     def _answer(self, values: list[float], signature: str, caller: Caller) -> Outcome:
