@@ -258,7 +258,7 @@ class TestCallersThatGiveUp:
 
     def test_who_is_out_of_time_gives_up_its_place(self, model: Doubling) -> None:
         batcher = self.batcher(model)
-        clients = self.wait_in_line(model, batcher, [Caller(deadline=time.monotonic() + 0.05)])
+        clients = self.wait_in_line(model, batcher, [Caller(deadline=time.monotonic() + 0.5)])
         clients[1].join(30)
         assert isinstance(clients[1].error, DeadlineExceeded)
         assert batcher.waiting == 0
