@@ -20,6 +20,7 @@ MODELS = {
     "inputs": saved_models.several_inputs,
     "mlp": saved_models.mlp,
     "scalar": saved_models.no_batch,
+    "size": saved_models.size_of_image,
 }
 CONFIG = """
 model_config_list {{
