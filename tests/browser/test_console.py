@@ -315,11 +315,15 @@ def test_a_model_that_is_not_there_is_said_so(open_page: OpenPage) -> None:
 def test_a_server_that_went_away_is_said_so_and_what_is_shown_stays(watched: Watched) -> None:
     watched.expected = ("ERR_FAILED",)
     page = watched.open("/#/mlp")
+    page.clock.install()
+    page.reload()
     expect(page.locator("#health")).to_have_text("Ready")
     page.route("**/console/**", lambda route: route.abort())
+    page.clock.fast_forward("01:00")
     expect(page.locator("#health")).to_have_text("No answer")
     expect(page.get_by_role("heading", name="mlp")).to_be_visible()
     page.unroute("**/console/**")
+    page.clock.fast_forward("01:00")
     expect(page.locator("#health")).to_have_text("Ready")
 
 
