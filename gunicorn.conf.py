@@ -114,7 +114,7 @@ def worker_exit(server: Any, worker: Any) -> None:
 def child_exit(server: Any, worker: Any) -> None:
     """Forget what a worker that has ended had to say of itself."""
     from serving import metrics
-    from serving.worker import forget
+    from serving.listeners import forget
 
     forget(worker.index)
     with boot.going_on(f"what worker {worker.pid} measured"):

@@ -1,45 +1,26 @@
 """The command line: `python -m serving COMMAND`."""
 
-import os
-import sys
-from pathlib import Path
+from importlib import import_module
 
 import click
 
-from serving.commands.bench import bench
-from serving.commands.check import check
-from serving.commands.completion import completion
-from serving.commands.inspect import inspect
-from serving.commands.keys import keys
-from serving.commands.manifest import manifest
-from serving.commands.models import models
-from serving.commands.output import command, json_option, print_json, print_table, read_settings
-from serving.commands.predict import predict
+COMMANDS = ("bench", "check", "completion", "inspect", "keys", "manifest", "models", "predict", "serve", "settings")
+"""Each is a function of the module of its name in serving/commands/."""
 
 
-@click.group()
+class _Program(click.Group):
+    """Imports a command when it is needed, so that `serve` does not wait for what the others need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(f"serving.commands.{name}"), name)
+        return found
+
+
+@click.group(cls=_Program)
 def main() -> None:
     """Serve TensorFlow SavedModels over REST."""
-
-
-@command("serve")
-def serve() -> None:
-    """Check the settings and become gunicorn, which serves the models."""
-    read_settings()  # first, since gunicorn reads WEB_CONCURRENCY before it reads our configuration
-    gunicorn = str(Path(sys.executable).with_name("gunicorn"))
-    os.execv(gunicorn, [gunicorn, "wsgi:app"])  # noqa: S606  # gunicorn, in the place of this process
-
-
-@command("settings")
-@json_option
-def settings(as_json: bool) -> None:
-    """Print every setting with its value, default and meaning."""
-    rows = read_settings().rows()
-    if as_json:
-        print_json([dict(zip(("name", "value", "default", "meaning"), row, strict=True)) for row in rows])
-    else:
-        print_table([("NAME", "VALUE", "DEFAULT", "MEANING"), *rows])
-
-
-for each in (serve, models, inspect, check, manifest, predict, bench, keys, settings, completion):
-    main.add_command(each)

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from serving.caller import Caller
-from serving.connection import Connection, Request
+from serving.connection import Connection
+from serving.request import Request
 
 LATE_SECONDS = 0.01
 """How long after its deadline a request is answered here, where the application has not done so."""

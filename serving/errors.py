@@ -18,6 +18,8 @@ ServingError                500  anything that is the server's own fault
 |- DeadlineExceeded         504  the time allowed for the request is over
 |- DataLoss                 500  a file of a model is not what it should be
 `- SettingsError            (500) the server cannot start or reload with what it was given; never sent to a client
+
+LoadError stands beside it: what becomes of a version, not of a request.
 """
 
 from typing import ClassVar
@@ -128,3 +130,11 @@ class SettingsError(ServingError):
     """What the operator gave cannot be used; the message is one line that says what to do."""
 
     code = "INVALID_ARGUMENT"
+
+
+class LoadError(Exception):
+    """A version that could not be loaded: the name of a TensorFlow status code, and the reason."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -7,31 +7,83 @@ waits on a `signal`, which is a lock in a thread and a pause in a fiber.
 
 import contextlib
 import threading
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from greenlet import getcurrent, greenlet
 
+MOST_FREE = 64
+"""Fibers that are kept for later requests, each with a stack of 16 KiB: to make one takes two system calls."""
+
+
+_NOTHING: tuple[Callable[[], Any], Callable[[Any], None]] = (lambda: None, lambda _: None)
+
+
+class Fibers:
+    """Runs functions in fibers of an event loop; used by its thread only, outside of fibers."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self._free: list[Fiber] = []
+
+    def run(self, function: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Run a function, which must not raise, up to its first pause; when it ends, `then` gets its result."""
+        fiber = self._free.pop() if self._free else Fiber(self._loop, self._free)
+        fiber.begin(function, then)
+
 
 class Fiber(greenlet):
-    """Runs a function, which must not raise, in the thread of an event loop, then calls `then` with its result."""
+    """Runs one function after the other in the thread of an event loop; puts itself into `free` after each."""
 
-    def __init__(self, function: Callable[[], Any], then: Callable[[Any], None], loop: AbstractEventLoop) -> None:
-        super().__init__(function)
-        self.loop = loop
-        self._then = then
+    def __init__(self, loop: AbstractEventLoop, free: "list[Fiber]") -> None:
+        super().__init__()
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._free = free
+        self._function, self._then = _NOTHING
+        self._result: Any = None
+        self._ended = False
+
+    def run(self) -> None:
+        """What the greenlet does."""
+        while True:
+            self._result = self._function()
+            self._ended = True
+            self.pause()
+
+    def begin(self, function: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Run a function as `Fibers.run` says."""
+        self._function, self._then, self._ended = function, then, False
+        self.go_on()
 
     def go_on(self) -> None:
         """Run until the next pause or the end; called by the event loop, never inside a fiber."""
-        result = self.switch()
-        if self.dead:
-            self._then(result)
+        self.switch()
+        if self._ended:
+            then, result = self._then, self._result
+            (self._function, self._then), self._result = _NOTHING, None  # nothing of a request outlives it
+            if len(self._free) < MOST_FREE:
+                self._free.append(self)
+            then(result)
 
     def pause(self) -> None:
         """Let the event loop go on until it calls `go_on`; called inside the fiber."""
         assert self.parent is not None
         self.parent.switch()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is called in the thread of the fiber's event loop."""
+        return threading.get_ident() == self._thread
+
+    def soon(self, call: Callable[..., None], *values: Any) -> None:
+        """Have the event loop call something; for any thread. RuntimeError when the loop has ended."""
+        (self._loop.call_soon if self.is_here else self._loop.call_soon_threadsafe)(call, *values)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> TimerHandle:
+        """Have the event loop call something after a while, unless it is cancelled."""
+        return self._loop.call_later(seconds, call)
 
 
 def current() -> Fiber | None:
@@ -61,14 +113,13 @@ def signal(fiber: Fiber | None) -> Signal:
 class _FiberSignal:
     def __init__(self, fiber: Fiber) -> None:
         self._fiber = fiber
-        self._thread = threading.get_ident()
         self._released = False
         self._waiting = False
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         if self._released:
             return True
-        timer = self._fiber.loop.call_later(timeout, self._end_wait) if timeout >= 0 else None
+        timer = self._fiber.later(timeout, self._end_wait) if timeout >= 0 else None
         self._waiting = True
         self._fiber.pause()
         if timer is not None:
@@ -76,11 +127,11 @@ class _FiberSignal:
         return self._released
 
     def release(self) -> None:
-        if threading.get_ident() == self._thread and current() is None:
+        if self._fiber.is_here and current() is None:
             self._set()
         else:
             with contextlib.suppress(RuntimeError):  # the loop has ended without waiting for this
-                self._fiber.loop.call_soon_threadsafe(self._set)
+                self._fiber.soon(self._set)
 
     def _set(self) -> None:
         self._released = True

@@ -10,7 +10,6 @@ import faulthandler
 import io
 import logging
 import math
-import mmap
 import os
 import signal
 import socket
@@ -27,12 +26,14 @@ from gunicorn.workers.base import Worker
 from serving import capacity, generations, heap
 from serving.answers import Answer, Refused, refusal
 from serving.caller import TIMED_OUT
-from serving.connection import Connection, Limits, Request
+from serving.connection import Connection
 from serving.deadlines import Deadlines
-from serving.fibers import Fiber
+from serving.fibers import Fibers
 from serving.lanes import Lanes
+from serving.listeners import Listeners
 from serving.memory import Memory
 from serving.models.runs import Run, crash_file
+from serving.request import Limits, Request
 from serving.settings import Settings
 from serving.watchdog import Watchdog
 from serving.wsgi import SENDS_MEMORY, Application, Environ, call, environ_of, environ_of_refused
@@ -48,15 +49,10 @@ NoteRefusal = Callable[[Environ, int], str]
 LaneOf = Callable[[bytes], str]
 """The lane that a request with this target belongs to."""
 
-MAX_WORKERS = 1024
 TICK_SECONDS = 0.5
 """How often deadlines are looked at."""
 LINGER_SECONDS = 2.0
 """How long idle connections of a stopping worker stay open, for a request that may be on its way."""
-YIELD_SECONDS = 0.002
-"""How long a worker with more connections than another leaves a new one to that other."""
-PAUSE_SECONDS = 0.1
-"""How long a worker that has all the connections it can have accepts no more."""
 
 OVERDUE_SECONDS = 5.0
 """How long after it ought to have been stopped a run has shown that it cannot be."""
@@ -68,22 +64,6 @@ SWITCH_SECONDS = 0.0005
 
 STUCK_STATUS = 1
 """The exit status of a worker with a run that cannot be stopped."""
-
-NO_WORKER = -1
-connections = memoryview(mmap.mmap(-1, 4 * MAX_WORKERS)).cast("i")
-"""Open connections of every worker that accepts any, by its number; memory that all workers share."""
-for _index in range(MAX_WORKERS):
-    connections[_index] = NO_WORKER
-
-
-def forget(index: int) -> None:
-    """Have no worker wait for the one of this number, which has ended; called in the parent."""
-    connections[index % MAX_WORKERS] = NO_WORKER
-
-
-def another_has_fewer(own: int, counts: list[int]) -> bool:
-    """Whether a worker that runs has fewer connections than `own`; slots without a worker do not count."""
-    return any(count < own for count in counts if count != NO_WORKER)
 
 
 class LoopWorker(Worker):  # type: ignore[misc]
@@ -123,11 +103,13 @@ class _Front:
         self._application = cast(Application, worker.wsgi)
         self._is_quick: IsQuick = worker.wsgi.extensions["is_quick"]
         self._note_refusal: NoteRefusal = worker.wsgi.extensions["note_refusal"]
-        self._index = settings.worker_index % MAX_WORKERS
-        # During a reload there are twice as many workers or more; the new ones get the next numbers.
-        self._siblings = range(min(max(4 * settings.workers, self._index + 1), MAX_WORKERS))
-        self._open: set[Connection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listeners = Listeners(
+            [listener.sock for listener in worker.sockets],
+            settings.worker_index,
+            settings.workers,
+            int(worker.cfg.worker_connections),
+            self._serve_client,
+        )
         self._lane: LaneOf = worker.wsgi.extensions["lane"]
         self._lanes = Lanes(settings.threads or capacity.THREADS, settings.max_queued_requests)
         self._leave: Callable[[str], None] = worker.wsgi.extensions["leave"]
@@ -140,7 +122,6 @@ class _Front:
         self._stopping = asyncio.Event()
         self._draining = False
         self._at_once = False
-        self._accept_fails = False
         self._base: Environ = {
             "SCRIPT_NAME": "",
             "SERVER_NAME": settings.host,
@@ -163,6 +144,7 @@ class _Front:
     async def serve(self) -> None:
         """Accept and answer until the worker is told to stop; then finish what has begun."""
         self._loop = asyncio.get_running_loop()
+        self._fibers = Fibers(self._loop)
         self._deadlines = Deadlines(self._loop.call_later, self._answer_late)
         self._loop.add_signal_handler(signal.SIGTERM, self._be_told)
         for at_once in (signal.SIGINT, signal.SIGQUIT):
@@ -170,22 +152,16 @@ class _Front:
         if not self._worker.alive:  # told to stop while the models were loading
             generations.stops(self._worker.generation)
             return
-        listeners = [listener.sock for listener in self._worker.sockets]
-        self._count()
-        for listener in listeners:
-            listener.setblocking(False)
-            self._listen(listener)
+        self._listeners.start()
         generations.serves(self._worker.generation)
         Watchdog(self._worker.wsgi.extensions["runs"].now, self._run_limit, self._retire).start()
         while self._worker.alive and not self._stopping.is_set() and self._worker.ppid == os.getppid():
             await self._tick()
         self._stopping.set()
         self._draining = True
-        self._count()
-        for listener in listeners:
-            self._loop.remove_reader(listener.fileno())
+        self._listeners.stop()
         if not self._at_once:
-            await self._drain(listeners)
+            await self._drain()
 
     # What the connections call.
 
@@ -193,21 +169,17 @@ class _Front:
         self._loop.call_soon(call)
 
     def opened(self, connection: Connection) -> None:
-        self._open.add(connection)
-        self._count()
+        self._listeners.opened(connection)
 
     def closed(self, connection: Connection) -> None:
-        self._open.discard(connection)
-        self._count()
+        self._listeners.closed(connection)
 
     def answer(self, request: Request, connection: Connection) -> None:
         """Have a request answered: in the loop where that holds up nobody, else in a thread, if not too many wait."""
         if not request.is_compressed and self._is_quick(
             request.method, request.target, request.body_bytes, request.content_type
         ):
-            Fiber(
-                lambda: self._answer(request, connection), lambda answer: connection.send(*answer), self._loop
-            ).go_on()
+            self._fibers.run(lambda: self._answer(request, connection), lambda answer: connection.send(*answer))
         else:
             self._answer_in_thread(request, connection)
         self._worker.nr += 1
@@ -259,59 +231,7 @@ class _Front:
         request_id = self.note_refusal(request, connection.peer, refused.status)
         return refusal(refused, request_id, request.method == "HEAD", keep_alive), keep_alive
 
-    # Accepting, the clock, the end.
-
-    def _count(self) -> None:
-        connections[self._index] = NO_WORKER if self._draining else len(self._open)
-
-    def _listen(self, listener: socket.socket) -> None:
-        if not self._stopping.is_set():
-            self._loop.add_reader(listener.fileno(), self._accept, listener)
-
-    def _accept(self, listener: socket.socket) -> None:
-        """Take one connection, unless a sibling has fewer: then leave it to that one for a moment."""
-        if self._is_full:
-            self._pause(listener, PAUSE_SECONDS, self._listen)
-        elif another_has_fewer(len(self._open), [connections[index] for index in self._siblings]):
-            self._pause(listener, YIELD_SECONDS, self._accept_now)
-        else:
-            self._take(listener)
-
-    def _accept_now(self, listener: socket.socket) -> None:
-        if not self._stopping.is_set():
-            self._listen(listener)
-            self._take(listener)
-
-    def _pause(self, listener: socket.socket, seconds: float, then: Callable[[socket.socket], None]) -> None:
-        self._loop.remove_reader(listener.fileno())
-        self._loop.call_later(seconds, then, listener)
-
-    @property
-    def _is_full(self) -> bool:
-        return len(self._open) + len(self._tasks) >= int(self._worker.cfg.worker_connections)
-
-    def _take(self, listener: socket.socket) -> bool:
-        """Accept one connection; False when there is none, or none can be had."""
-        try:
-            client, _ = listener.accept()
-        except ConnectionAbortedError:
-            return True
-        except BlockingIOError:
-            return False
-        except OSError as error:  # no file descriptor is left, or no memory: both may come back
-            if not self._accept_fails:
-                log.error("cannot accept connections: %s", error)
-            self._accept_fails = True
-            self._pause(listener, PAUSE_SECONDS, self._listen)
-            return False
-        self._accept_fails = False
-        client.setblocking(False)
-        if client.family != socket.AF_UNIX:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        made = self._loop.create_task(self._serve_client(client))
-        self._tasks.add(made)
-        made.add_done_callback(self._tasks.discard)
-        return True
+    # The clock, the end.
 
     async def _serve_client(self, client: socket.socket) -> None:
         handshake = {"ssl_handshake_timeout": self.limits.head_seconds} if self._tls else {}
@@ -330,19 +250,17 @@ class _Front:
 
     def _expire(self) -> None:
         now = time.monotonic()
-        for connection in [connection for connection in self._open if connection.deadline < now]:
+        for connection in [connection for connection in self._listeners.open if connection.deadline < now]:
             connection.expire()
 
-    async def _drain(self, listeners: list[socket.socket]) -> None:
+    async def _drain(self) -> None:
         """Answer what has begun or waits to be accepted and what still arrives; close connections as they fall idle."""
         started = time.monotonic()
         seconds = self._worker.cfg.graceful_timeout - self._unready_seconds
-        for listener in listeners:
-            while not self._is_full and self._take(listener):
-                pass
-        while (self._open or self._tasks) and time.monotonic() < started + seconds:
+        self._listeners.take_waiting()
+        while not self._listeners.is_empty and time.monotonic() < started + seconds:
             if time.monotonic() > started + LINGER_SECONDS:
-                for connection in [connection for connection in self._open if connection.is_idle]:
+                for connection in [connection for connection in self._listeners.open if connection.is_idle]:
                     connection.close()
             self._worker.notify()
             self._ticked = time.monotonic()

@@ -7,7 +7,8 @@ from urllib.parse import unquote_to_bytes
 
 from serving.answers import Answer, http_date, size_of
 from serving.caller import CALLER
-from serving.connection import Connection, Request
+from serving.connection import Connection
+from serving.request import Request
 
 JOINED_BYTES = 64 * 1024
 """Up to here an answer is copied into one piece, which is sent sooner than several."""
@@ -76,7 +77,7 @@ def call(application: Application, environ: Environ, keep_alive: bool) -> Answer
             close()
     status, headers = head[0]
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
-    if not any(name.lower() == "content-length" for name, _ in headers):
+    if "content-length" not in [name.lower() for name, _ in headers]:
         lines.append(f"Content-Length: {sum(map(len, body))}")
     lines.append(f"Date: {http_date()}")
     lines.append("Connection: keep-alive\r\n\r\n" if keep_alive else "Connection: close\r\n\r\n")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from serving.caller import PATIENT, Caller
+from serving.errors import LoadError
 from serving.models.about import About
-from serving.models.lifecycle import LoadError
 from serving.models.source import Latest, ModelConfig, ModelOnDisk, Policy, Settled, VersionOnDisk, nothing_settled
 
 ONE = Latest(1)

@@ -9,15 +9,8 @@ from typing import Any
 
 import pytest
 
-from serving.connection import (
-    ANSWERS_IN_A_ROW,
-    FRAMING_BYTES,
-    LINGER_BYTES,
-    LINGER_SECONDS,
-    MEBI,
-    UNCOUNTED_BYTES,
-    Connection,
-)
+from serving.connection import ANSWERS_IN_A_ROW, LINGER_BYTES, LINGER_SECONDS, Connection
+from serving.request import FRAMING_BYTES, MEBI, UNCOUNTED_BYTES
 from tests.wire import GET, POST, FakeFront, FakeTransport, connect
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from serving.caller import Caller
-from serving.connection import Connection, Request
+from serving.connection import Connection
 from serving.deadlines import LATE_SECONDS, LOOK_SECONDS, Deadlines
+from serving.request import Request
 from tests.fakes import FakeClock
 from tests.wire import FakeFront
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from serving.worker import MAX_WORKERS, NO_WORKER, another_has_fewer, connections, forget
+from serving.listeners import MAX_WORKERS, NO_WORKER, another_has_fewer, connections, forget
 from tests.server import ROOT, Server, environment, free_port, serving, wait_for
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -43,7 +43,7 @@ def post_worker_init(worker):
         open(os.environ["LOADING"], "w").close()
 
 def child_exit(server, worker):
-    from serving.worker import forget
+    from serving.listeners import forget
     forget(worker.index)
 """
 

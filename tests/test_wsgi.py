@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serving.connection import Request
+from serving.request import Request
 from serving.wsgi import call, environ_of, environ_of_refused
 from tests.wire import FakeFront, connect
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from serving.connection import MEBI, Connection, Limits, Request
+from serving.connection import Connection
 from serving.memory import Memory
+from serving.request import MEBI, Limits, Request
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"

@@ -11,7 +11,7 @@ import click
 
 from serving.commands.output import bytes_text, command, json_option, print_json, print_table, read_settings
 from serving.commands.version import VersionPath, find_version
-from serving.models.lifecycle import LoadError
+from serving.errors import LoadError
 from serving.settings import Settings
 
 LATENCY_RUNS = 200

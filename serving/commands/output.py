@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from serving.errors import ServingError
-from serving.models.lifecycle import LoadError
+from serving.errors import LoadError, ServingError
 from serving.settings import Settings
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

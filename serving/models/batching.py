@@ -210,7 +210,7 @@ class Batcher:
             task.leads = True
             task.signal.release()
         elif self._is_soon(task):
-            task.fiber.loop.call_soon_threadsafe(self._lead, task)
+            task.fiber.soon(self._lead, task)
         else:
             self._runner.submit(partial(self._lead, task))
 

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from serving.caller import PATIENT, Caller
-from serving.errors import InvalidArgument
+from serving.errors import InvalidArgument, LoadError
 from serving.models.about import About
 from serving.models.decisions import Known, Snapshot, backoff_seconds
 from serving.models.source import ModelOnDisk, wanted
@@ -95,14 +95,6 @@ class LoadedModel(Runnable, Protocol):
     @property
     def batching(self) -> Mapping[str, Mapping[str, Any]]:
         """How the requests to each signature are batched, or why they are not; values of JSON."""
-
-
-class LoadError(Exception):
-    """A version that could not be loaded: the name of a TensorFlow status code, and the reason."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 Load = Callable[[str, int, Path], LoadedModel]

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from serving import capacity, metrics
+from serving.errors import LoadError
 from serving.inputs.image_spec import ImageInput, read_image_input
 from serving.models.about import describe
 from serving.models.batching import Batcher
 from serving.models.golden import check_golden
-from serving.models.lifecycle import LoadError
 from serving.models.limits import plan, sizes_asked
 from serving.models.parameters import BatchingParameters, parameters_of_model, read_parameters
 from serving.models.provenance import Inspector

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from serving.errors import InvalidArgument, NotFound, Unavailable
+from serving.errors import InvalidArgument, LoadError, NotFound, Unavailable
 from serving.models.decisions import LoadVersion, Snapshot, backoff_seconds, next_action, next_retry
-from serving.models.lifecycle import Handle, Instance, Load, LoadedModel, LoadError, Model, State, Statuses, Version
+from serving.models.lifecycle import Handle, Instance, Load, LoadedModel, Model, State, Statuses, Version
 from serving.models.source import Source, VersionOnDisk
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Request
+from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import Rule
 
@@ -65,8 +66,35 @@ def json_answer(body: bytes, status: int = 200) -> Answer:
     return Answer(body, status, {"Content-Type": "application/json"})
 
 
+class _LazyRequest(Request):
+    """Flask's request, which takes its environ apart only when somebody asks it for something."""
+
+    def __init__(self, environ: Environ, populate_request: bool = True, shallow: bool = False) -> None:
+        self.environ = environ
+        self.shallow = shallow
+
+    def __getattr__(self, name: str) -> Any:
+        if "headers" in self.__dict__:
+            raise AttributeError(name)
+        super().__init__(self.environ)
+        return getattr(self, name)
+
+
+class _NoSessions(SessionInterface):
+    """One session for all, which cannot be written to."""
+
+    def __init__(self) -> None:
+        self._null = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        return self._null
+
+
 class Application(Flask):
     """A Flask application whose every answer is, at the end, an `Answer`."""
+
+    request_class = _LazyRequest
+    session_interface = _NoSessions()
 
     def __init__(self, import_name: str) -> None:
         super().__init__(import_name, static_folder=None)

@@ -14,10 +14,10 @@ from serving.models.lifecycle import VersionStatus
 from serving.models.servable import Signature
 from serving.rest.activity import activity
 from serving.rest.application import Answer, json_answer
-from serving.rest.http import malformed
 from serving.rest.loaded import LoadedVersion, describe_handle, loaded_versions
 from serving.rest.samples import as_json, has_rows, sample_example, sample_inputs
 from serving.rest.static import StaticFiles, policy
+from serving.rest.trace import malformed
 from serving.tensors.spec import TensorSpec
 
 _FILES = Path(__file__).parent.parent / "console"

@@ -8,14 +8,12 @@ saw exists (`Guard.sees`), so that a path which a route understands differently 
 from collections.abc import Callable
 from typing import Any
 
-from flask import request
-
 from serving.access.callers import Callers, certificate_names, check_access, is_guarded, make_callers
 from serving.access.grants import OPEN, Admission, Caller, Grant, Need, decide
 from serving.access.limits import UNLIMITED, Limiter
 from serving.errors import NotFound, PermissionDenied, ResourceExhausted, Unauthenticated
 from serving.rest import rights
-from serving.rest.http import Trace, malformed, trace
+from serving.rest.trace import Trace, malformed, trace
 from serving.settings import Settings
 
 _NOBODY = "An API key or a token is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
@@ -40,7 +38,7 @@ class Guard:
 
     def admit(self, notes: Trace) -> None:
         """Let the request in hand go on; Unauthenticated, PermissionDenied, ResourceExhausted or NotFound if not."""
-        environ = request.environ
+        environ = notes.environ
         need = self._needed(notes.path)
         if need == OPEN or self._is_preflight(environ):
             return

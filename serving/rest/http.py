@@ -7,16 +7,13 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, cast
-from urllib.parse import quote
+from typing import Protocol
 
 import orjson
 from flask import request
 from werkzeug.exceptions import HTTPException
 
 from serving import metrics
-from serving.access.grants import Admission
 from serving.answers import RETRY_SECONDS
 from serving.caller import CALLER, Caller
 from serving.errors import (
@@ -31,6 +28,7 @@ from serving.errors import (
 from serving.logs import Access, AccessLog
 from serving.rest.application import Answer, Application, Environ, json_answer
 from serving.rest.browsers import Browsers
+from serving.rest.trace import MALFORMED, Trace, begin, malformed, path_of, trace
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -45,7 +43,6 @@ MAX_TIMEOUT_MS = 24 * 3600 * 1000
 
 _ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """How answers may be compressed, the first where a caller takes both, with zlib's number for its form."""
-_MALFORMED = "Malformed request: "
 _SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
 _TRACE = "serving.trace"
 _DIGITS = re.compile(r"[0-9]{1,9}")
@@ -56,48 +53,10 @@ _ORIGIN = re.compile(r"https?://")
 _UPSTREAM_PATH = re.compile(r"(?i)/v1/")
 
 
-@dataclass(slots=True)
-class Trace:
-    """What is noted about a request while it is answered."""
-
-    started: float
-    request_id: str
-    caller: Caller
-    path: str = ""
-    model: str = ""
-    version: str = ""
-    method: str = ""
-    caller_name: str = ""
-    room_bytes: int = 0
-    """Memory that the request has taken until it is answered."""
-    admission: Admission | None = None
-    """What the guard has decided; None where there is no guard, and where nobody was asked."""
-    charged: str = ""
-    """The grant whose limits the request counts for."""
-
-
-def trace() -> Trace:
-    """The notes of the request in hand."""
-    return cast(Trace, request.environ[_TRACE])
-
-
-def raw_path(environ: Environ | None = None) -> str:
-    """The path as it was sent, percent signs and all, without the query string."""
-    environ = request.environ if environ is None else environ
-    target: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or quote(request.path, safe="/:")
-    path = target.partition("?")[0]
-    return path if path.startswith("/") else "/" + path.partition("://")[2].partition("/")[2]
-
-
-def malformed() -> str:
-    """Upstream's text for a path or a method that means nothing."""
-    return f"{_MALFORMED}{request.method} {raw_path()}"
-
-
 def heed_deadline() -> None:
     """Give the request in hand less time where its headers ask for that; raise if nobody waits for it any more."""
-    caller = trace().caller
-    asked = request.environ.get("HTTP_X_REQUEST_TIMEOUT_MS")
+    caller, environ = trace().caller, trace().environ
+    asked = environ.get("HTTP_X_REQUEST_TIMEOUT_MS")
     if asked is not None:
         caller.allow(_milliseconds(asked) / 1000)
     caller.check()
@@ -137,7 +96,8 @@ def attach(
         environ = request.environ
         request_id = _request_id(environ.get("HTTP_X_REQUEST_ID", ""))
         caller = environ.get(CALLER) or _caller(settings.request_timeout_seconds)
-        environ[_TRACE] = notes = Trace(time.perf_counter(), request_id, caller, raw_path(environ))
+        environ[_TRACE] = notes = Trace(time.perf_counter(), request_id, caller, environ, path_of(environ))
+        begin(notes)
         browsers.check(environ, notes.path)
         if guard is not None:
             guard.admit(notes)
@@ -151,8 +111,8 @@ def attach(
 
     @app.after_request
     def finish(answer: Answer) -> Answer:
-        environ = request.environ
-        notes: Trace = environ[_TRACE]
+        notes = trace()
+        environ = notes.environ
         if notes.room_bytes:
             leave_room()
         answer.headers["X-Request-Id"] = notes.request_id
@@ -208,7 +168,8 @@ def _caller(seconds: float) -> Caller:
 
 def _trace_of_refused(environ: Environ) -> Trace:
     request_id = _request_id(environ.get("HTTP_X_REQUEST_ID", ""))
-    return Trace(time.perf_counter(), request_id, environ[CALLER], environ["RAW_URI"].partition("?")[0] or "-")
+    path = environ["RAW_URI"].partition("?")[0] or "-"
+    return Trace(time.perf_counter(), request_id, environ[CALLER], environ, path)
 
 
 def _request_id(sent: str) -> str:
@@ -237,7 +198,7 @@ def _as_serving_error(error: Exception) -> ServingError:
 
 
 def _error_answer(error: ServingError, upstream_status: bool) -> Answer:
-    as_upstream = upstream_status and error.message.startswith(_MALFORMED) and _UPSTREAM_PATH.match(raw_path())
+    as_upstream = upstream_status and error.message.startswith(MALFORMED) and _UPSTREAM_PATH.match(trace().path)
     answer = json_answer(_error_body(error.message), 400 if as_upstream else error.status)
     if isinstance(error, MethodNotAllowed):
         answer.headers["Allow"] = ", ".join(sorted(error.allowed))

@@ -1,6 +1,6 @@
 """Memory for the requests that are read, so that no number and no form of them takes more than the worker has.
 
-Three shares, always asked for in this order: bodies are counted where they arrive (serving/connection.py), then their
+Three shares, always asked for in this order: bodies are counted where they arrive (serving/request.py), then their
 text and the tensors in it until the answer is made, then the objects that a text is parsed into until the tensors are
 read. A request waits for a share only while it has nothing of it, so that nobody waits for who waits for him: what
 turns out to be needed beyond that is there or the request is refused, or it is given back and taken anew as a whole.
@@ -10,13 +10,11 @@ Reading holds the interpreter, so waiting for memory costs no time.
 from collections.abc import Mapping
 from traceback import clear_frames
 
-from flask import request
-
 from serving.errors import PayloadTooLarge, ServingError, Unavailable
 from serving.memory import Memory
 from serving.request_body import LARGE_BYTES
 from serving.rest.body import read_buffer
-from serving.rest.http import trace
+from serving.rest.trace import trace
 from serving.settings import Settings, environ_name
 from serving.tensors.cost import objects_bytes
 from serving.tensors.spec import Array, memory_bytes
@@ -42,7 +40,7 @@ class Room:
         """
         settings = self._settings
         most = min(settings.max_decompressed_bytes, self._texts.limit)
-        body = read_buffer(request.environ, settings.max_body_bytes, most, self._for_text)
+        body = read_buffer(trace().environ, settings.max_body_bytes, most, self._for_text)
         self._keep(len(body))
         return body
 

@@ -10,7 +10,7 @@ from flask import request
 
 from serving.errors import NotFound
 from serving.rest.application import Answer
-from serving.rest.http import malformed
+from serving.rest.trace import malformed
 
 TYPES = {
     ".css": "text/css; charset=utf-8",

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import orjson
-from flask import Blueprint, request
+from flask import Blueprint
 
 from serving import inference
 from serving.access.grants import Need, Right
@@ -25,10 +25,11 @@ from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.forms import answers, readers
-from serving.rest.http import heed_deadline, malformed, trace
+from serving.rest.http import heed_deadline
 from serving.rest.predict import check_envelope, read_predict
 from serving.rest.prefix import everything_below
 from serving.rest.room import Room
+from serving.rest.trace import malformed, method, trace
 from serving.settings import Settings
 from serving.tensors import encode
 from serving.tensors.examples import decode_examples
@@ -94,7 +95,8 @@ class _Protocol:
         return self._metadata(choice) if match["metadata"] else self._status(choice)
 
     def _predict(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
-        environ, caller = request.environ, trace().caller
+        notes = trace()
+        environ = notes.environ
         read = readers.reader_of(environ.get("CONTENT_TYPE", ""))
         accepted = answers.accepted(environ.get("HTTP_ACCEPT", ""))
         with self._borrow_for(choice, body) if read is None else self._borrow(choice) as handle:
@@ -107,11 +109,11 @@ class _Protocol:
                     asked = read(sent, servable.signatures, servable.about.image_input)
             self._room.note_tensors(body, asked.inputs)
             media_type = answers.choose(accepted, asked.signature)
-            outputs = self._models.run(handle, asked.signature, asked.inputs, caller)
+            outputs = self._models.run(handle, asked.signature, asked.inputs, notes.caller)
         return _versioned(answers.write(media_type, outputs, asked.in_rows, self._settings.non_finite), handle.version)
 
     def _sent(self, body: bytes | memoryview, need: Callable[[int], None]) -> readers.Sent:
-        environ = request.environ
+        environ = trace().environ
         return readers.Sent(
             body,
             environ["CONTENT_TYPE"],
@@ -179,7 +181,7 @@ class _Protocol:
 
 
 def _check_method(*allowed: str) -> None:
-    if request.method not in allowed:
+    if method() not in allowed:
         raise MethodNotAllowed(malformed(), allowed)
 
 

@@ -279,12 +279,18 @@ class TestEverywhere:
         ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr
 
+    def test_what_starts_the_server_does_not_wait_for_what_it_needs_not(self) -> None:
+        code = "import sys; from serving.commands import serve; assert 'numpy' not in sys.modules"
+        ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+
     def test_every_command_that_prints_has_json(self) -> None:
+        context = click.Context(main)
         found = {
             name: [option for each in its.params for option in each.opts]
             for group in (main, keys)
-            for name, its in group.commands.items()
-            if not isinstance(its, click.Group)
+            for name in group.list_commands(context)
+            if not isinstance(its := group.get_command(context, name), click.Group)
         }
         assert [name for name, options in found.items() if "--json" not in options] == ["serve"]
 

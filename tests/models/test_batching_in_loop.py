@@ -11,7 +11,7 @@ import pytest
 
 from serving.caller import PATIENT, Caller
 from serving.errors import DeadlineExceeded, InvalidArgument
-from serving.fibers import Fiber
+from serving.fibers import Fibers
 from serving.models.batching import ANSWER_BYTES, Batcher
 from serving.models.limits import BatchLimits, Plan
 from serving.tensors.spec import Array
@@ -34,11 +34,12 @@ class Bench:
 
     async def _answers(self, requests: tuple[list[float], ...], signature: str, seconds: float) -> list[Outcome]:
         loop = asyncio.get_running_loop()
+        fibers = Fibers(loop)
         outcomes = [loop.create_future() for _ in requests]
         for values, outcome in zip(requests, outcomes, strict=True):
             now = time.monotonic()
             answer = partial(self._answer, values, signature, Caller(now, now + seconds))
-            Fiber(answer, outcome.set_result, loop).go_on()
+            fibers.run(answer, outcome.set_result)
         return await asyncio.wait_for(asyncio.gather(*outcomes), 20)
 
     def _answer(self, values: list[float], signature: str, caller: Caller) -> Outcome:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from serving.errors import LoadError
 from serving.models.golden import difference
-from serving.models.lifecycle import LoadError
 from serving.models.loader import Loader
 from serving.settings import Settings
 from tests import saved_models

@@ -19,9 +19,9 @@ from hypothesis.stateful import (
 )
 
 from serving.caller import PATIENT, Caller
-from serving.errors import InvalidArgument, NotFound
+from serving.errors import InvalidArgument, LoadError, NotFound
 from serving.models.control import ControlledSource, OrderFile
-from serving.models.lifecycle import Handle, LoadError, State
+from serving.models.lifecycle import Handle, State
 from serving.models.manager import ModelManager
 from serving.models.source import All, Latest, Policy, Specific, VersionOnDisk
 from tests.conftest import Held

@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from serving.errors import NotFound, Unavailable
-from serving.models.lifecycle import Handle, LoadError, State, Statuses
+from serving.errors import LoadError, NotFound, Unavailable
+from serving.models.lifecycle import Handle, State, Statuses
 from serving.models.manager import ModelManager
 from serving.models.source import All, Latest, Policy, Specific, VersionOnDisk, wanted
 from tests.fakes import FakeClock, FakeServable, FakeSource, on_disk

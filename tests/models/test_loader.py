@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from serving.errors import LoadError
 from serving.models.batching import Batcher
-from serving.models.lifecycle import LoadError
 from serving.models.loader import Loader
 from serving.models.parameters import MODEL_FILE
 from serving.settings import Settings

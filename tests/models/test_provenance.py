@@ -13,8 +13,7 @@ import pytest
 from google.protobuf import text_format
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from serving.errors import FailedPrecondition, ServingError
-from serving.models.lifecycle import LoadError
+from serving.errors import FailedPrecondition, LoadError, ServingError
 from serving.models.loader import Loader
 from serving.models.manifest import write_manifest
 from serving.models.ops import ALLOWED_OPS_FILE, allow_list, parse_allowed

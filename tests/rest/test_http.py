@@ -18,10 +18,10 @@ from werkzeug.test import TestResponse, create_environ
 from app import create_app
 from serving import metrics
 from serving.caller import CALLER, Caller
-from serving.connection import Request
 from serving.inference import Inference
 from serving.logs import AccessLog
 from serving.models.loader import Loader
+from serving.request import Request
 from serving.rest import http
 from serving.rest.application import Application
 from serving.settings import Settings

@@ -15,16 +15,16 @@ from typing import Any
 from urllib.parse import unquote
 
 import orjson
-from flask import Blueprint, request
+from flask import Blueprint
 
 from serving import __version__
 from serving.errors import MethodNotAllowed, NotFound, Unavailable
 from serving.inference import Inference, ModelChoice
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
-from serving.rest.http import malformed, raw_path, trace
 from serving.rest.prefix import everything_below
 from serving.rest.room import Room
+from serving.rest.trace import malformed, method, trace
 from serving.rest.v2 import metadata
 from serving.rest.v2.choice import choose
 from serving.rest.v2.infer import Infer
@@ -83,7 +83,7 @@ class _Protocol:
 
     def answer(self) -> Answer:
         """Answer the request in hand."""
-        path = raw_path(request.environ)
+        path = trace().path
         if choice := _understand_infer(path):
             _check_method(("POST",))
             return self._infer.answer(choice)
@@ -153,7 +153,7 @@ class _Protocol:
 
 
 def _check_method(allowed: tuple[str, ...]) -> None:
-    if request.method not in allowed:
+    if method() not in allowed:
         raise MethodNotAllowed(malformed(), allowed)
 
 
