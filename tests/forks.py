@@ -4,7 +4,8 @@
                             <- the process id again                                       -> its exit status or null
 
 What is forked goes on as `python -m gunicorn` does, and as the workers of a server do: TensorFlow is imported, and
-nothing of it has run. Tests of what happens or is said at a start give the command instead.
+nothing of it has run. Tests of what happens or is said at a start, or of what the system's loader is told, give the
+command instead.
 """
 
 import atexit
