@@ -7,8 +7,8 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
-Answer = bytes | Sequence[bytes | memoryview]
-"""An answer in one piece, or a large one in several, so that it need not be copied."""
+Written = bytes | Sequence[bytes | memoryview]
+"""An answer as it travels, in one piece, or a large one in several, so that it need not be copied."""
 
 RETRY_SECONDS = 1
 """After how long a client may try again that was refused because there is too much to do."""
@@ -37,7 +37,7 @@ def refusal(refused: Refused, request_id: str, is_head: bool = False, keep_alive
     return head.encode() + (b"" if is_head else body)
 
 
-def size_of(answer: Answer) -> int:
+def size_of(answer: Written) -> int:
     """How many bytes an answer has."""
     return len(answer) if isinstance(answer, bytes) else sum(map(len, answer))
 

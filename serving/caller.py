@@ -4,6 +4,7 @@ A request and its caller travel together from the connection to the model, so th
 """
 
 import math
+import re
 import time
 from dataclasses import dataclass, field
 from threading import Lock
@@ -15,6 +16,15 @@ CALLER = "serving.caller"
 
 TIMED_OUT = "Timed out waiting for notification"
 """What TensorFlow Serving says of a request that took too long; its clients match on it."""
+
+
+MAX_TIMEOUT_MS = 24 * 3600 * 1000
+_DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+def timeout_ms(text: str) -> int | None:
+    """The milliseconds that a caller asks for as a header says it, from 1 to MAX_TIMEOUT_MS; None for anything else."""
+    return int(text) if _DIGITS.fullmatch(text) and 1 <= int(text) <= MAX_TIMEOUT_MS else None
 
 
 @dataclass(slots=True, eq=False)

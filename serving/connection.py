@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
-from serving.answers import Answer, Refused, refusal, size_of
+from serving.answers import Refused, Written, refusal, size_of
 from serving.caller import Caller
 from serving.memory import Memory
 from serving.request import MEBI, UNCOUNTED_BYTES, Limits, Request, RequestReader, no_memory
@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
 
     # What the worker calls.
 
-    def send(self, answer: Answer, keep_alive: bool) -> None:
+    def send(self, answer: Written, keep_alive: bool) -> None:
         """Write the answer of the request in hand, and go on with what came after it."""
         self._answering = False
         if self._answered is not None:

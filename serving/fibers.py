@@ -34,7 +34,7 @@ class Fibers:
 
 
 class Fiber(greenlet):
-    """Runs one function after the other in the thread of an event loop; puts itself into `free` after each."""
+    """Runs one function after the other in the thread of an event loop; is in `free` between them."""
 
     def __init__(self, loop: AbstractEventLoop, free: "list[Fiber]") -> None:
         super().__init__()
@@ -50,6 +50,9 @@ class Fiber(greenlet):
         while True:
             self._result = self._function()
             self._ended = True
+            if len(self._free) == MOST_FREE:
+                return
+            self._free.append(self)
             self.pause()
 
     def begin(self, function: Callable[[], Any], then: Callable[[Any], None]) -> None:
@@ -63,8 +66,6 @@ class Fiber(greenlet):
         if self._ended:
             then, result = self._then, self._result
             (self._function, self._then), self._result = _NOTHING, None  # nothing of a request outlives it
-            if len(self._free) < MOST_FREE:
-                self._free.append(self)
             then(result)
 
     def pause(self) -> None:

@@ -24,8 +24,8 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker
 
 from serving import capacity, generations, heap
-from serving.answers import Answer, Refused, refusal
-from serving.caller import TIMED_OUT
+from serving.answers import Refused, Written, refusal
+from serving.caller import TIMED_OUT, timeout_ms
 from serving.connection import Connection
 from serving.deadlines import Deadlines
 from serving.fibers import Fibers
@@ -202,7 +202,7 @@ class _Front:
         request.body = io.BytesIO()  # whatever still waits to read it no longer will
         connection.send(*self._refuse(request, connection, _OUT_OF_TIME, self._stays(request)))
 
-    def _send(self, request: Request, connection: Connection, answer: Answer, keep_alive: bool) -> None:
+    def _send(self, request: Request, connection: Connection, answer: Written, keep_alive: bool) -> None:
         if self._deadlines.is_in_time(request):
             connection.send(answer, keep_alive)
 
@@ -216,7 +216,7 @@ class _Front:
         with contextlib.suppress(RuntimeError):  # the loop has ended without waiting for this answer
             self._loop.call_soon_threadsafe(self._send, request, connection, answer, keep_alive)
 
-    def _answer(self, request: Request, connection: Connection) -> tuple[Answer, bool]:
+    def _answer(self, request: Request, connection: Connection) -> tuple[Written, bool]:
         keep_alive = self._stays(request)
         try:
             request.environ = environ_of(request, connection, self._base)
@@ -316,5 +316,5 @@ _TOO_BUSY = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests are waiti
 
 def _seconds_asked(request: Request) -> float:
     """The time that the headers of a request ask for; what is wrong with them the application will say."""
-    text = request.header(b"x-request-timeout-ms")
-    return int(text) / 1000 if text.isdigit() and 0 < len(text.lstrip(b"0")) < 10 else math.inf
+    milliseconds = timeout_ms(request.header(b"x-request-timeout-ms").decode("latin-1"))
+    return math.inf if milliseconds is None else milliseconds / 1000

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from serving.answers import Answer, http_date, size_of
+from serving.answers import Written, http_date, size_of
 from serving.caller import CALLER
 from serving.connection import Connection
 from serving.request import Request
@@ -58,7 +58,7 @@ def environ_of_refused(request: Request, peer: str) -> Environ:
     }
 
 
-def call(application: Application, environ: Environ, keep_alive: bool) -> Answer:
+def call(application: Application, environ: Environ, keep_alive: bool) -> Written:
     """Call a WSGI application and return its answer as HTTP/1.1.
 
     The application may answer in pieces of memory where it finds SENDS_MEMORY in the environ.

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from serving import metrics
 from serving.answers import RETRY_SECONDS
-from serving.caller import CALLER, Caller
+from serving.caller import CALLER, MAX_TIMEOUT_MS, Caller, timeout_ms
 from serving.errors import (
     InvalidArgument,
     MethodNotAllowed,
@@ -39,13 +39,11 @@ COMPRESS_FROM_BYTES = 4096
 """Smaller answers fit a few packets, so compressing them costs more time than it saves."""
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
-MAX_TIMEOUT_MS = 24 * 3600 * 1000
 
 _ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """How answers may be compressed, the first where a caller takes both, with zlib's number for its form."""
 _SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
 _TRACE = "serving.trace"
-_DIGITS = re.compile(r"[0-9]{1,9}")
 _EXPOSED = "X-Model-Version, X-Request-Id, Inference-Header-Content-Length"
 _SENT = "Content-Type, Inference-Header-Content-Length"
 _SENT_WITH_KEYS = f"{_SENT}, Authorization, X-API-Key"
@@ -58,16 +56,13 @@ def heed_deadline() -> None:
     caller, environ = trace().caller, trace().environ
     asked = environ.get("HTTP_X_REQUEST_TIMEOUT_MS")
     if asked is not None:
-        caller.allow(_milliseconds(asked) / 1000)
+        milliseconds = timeout_ms(asked)
+        if milliseconds is None:
+            raise InvalidArgument(
+                f"{TIMEOUT_HEADER} is {asked[:40]!r}; give a whole number of milliseconds from 1 to {MAX_TIMEOUT_MS}"
+            )
+        caller.allow(milliseconds / 1000)
     caller.check()
-
-
-def _milliseconds(text: str) -> int:
-    if not _DIGITS.fullmatch(text) or not 1 <= int(text) <= MAX_TIMEOUT_MS:
-        raise InvalidArgument(
-            f"{TIMEOUT_HEADER} is {text[:40]!r}; give a whole number of milliseconds from 1 to {MAX_TIMEOUT_MS}"
-        )
-    return int(text)
 
 
 class Guard(Protocol):
