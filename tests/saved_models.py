@@ -321,6 +321,16 @@ def conv(path: Path) -> None:
     _save(path, _signature(run, image=((None, 64, 64, 3), "float32")), kernels=kernels, out=out)
 
 
+def size_of_image(path: Path) -> None:
+    """Answer `size`, such as "30x50", the height and the width of `image` float [-1, -1, -1, 3], for each."""
+
+    def run(image: Tensor) -> dict[str, Tensor]:
+        count, height, width, _ = tf.unstack(tf.shape(image))
+        return {"size": tf.fill([count], tf.strings.join([tf.as_string(height), tf.as_string(width)], "x"))}
+
+    _save(path, _signature(run, image=((None, None, None, 3), "float32")))
+
+
 def _weights(*shapes: tuple[int, ...]) -> list[tf.Variable]:
     """Draw one seeded variable per shape, scaled by its fan-in."""
     random = np.random.default_rng(0)
