@@ -233,7 +233,7 @@ def killer(path: Path) -> None:
     _save(path, _signature(run, x=((None,), "int32")))
 
 
-def stuck(path: Path, usual_size: int = 64) -> None:
+def stuck(path: Path, usual_size: int = 128) -> None:
     """Answer int32 `x`, after minutes in one operation, which nothing can stop, when some element is 13.
 
     Otherwise it takes as long as the eigenvalues of a matrix of the usual size; of size 1, it passes for quick.

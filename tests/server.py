@@ -194,7 +194,7 @@ class Load:
         client = self._server.client()
         value = float(number)
         while not self._stop.is_set():
-            value += 8
+            value = (value + 8) % 100_000  # so that its product by a hundred is exact in float32
             try:
                 problem = self._check(value, client.predict(self._model, instances=[value]))
             except OSError as error:
