@@ -58,6 +58,6 @@ def create_app(settings: Settings | None = None) -> Application:
     app.register_blueprint(site.blueprint(inference, settings.metrics_dir, sees))
     app.register_blueprint(docs.blueprint(inference, settings))
     if settings.console:
-        app.register_blueprint(console.blueprint(inference, settings.metrics_dir))
+        app.register_blueprint(console.blueprint(inference, settings.metrics_dir, settings.max_body_bytes))
     manager.start()
     return app

@@ -6,6 +6,7 @@ Prints the fastest and the median of many calls, in microseconds: from the bytes
 and from tensors to the bytes of an answer. FastAPI's way of reading, orjson and an array for each input, stands beside.
 """
 
+import base64
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -27,13 +28,15 @@ SECONDS = 1.0
 
 _PROTOS = {"float32": "DT_FLOAT", "int64": "DT_INT64", "object": "DT_STRING"}
 _READ = ((TINY, 1), (TABLE, 1), (TABLE, 1000), (CONV, 1), (CONV, 32), (TINY, 256), (STRINGS, 1), (STRINGS, 256))
+_BASE64 = ((32, 10_000), (256, 100))
+"""How many values, and of how many bytes."""
 
 
 def main() -> None:
     """Measure, and print a table."""
-    print(f"{'':34}{'fastest':>10}{'median':>10}{'FastAPI':>10}{'median':>10}")
+    print(f"{'':40}{'fastest':>10}{'median':>10}{'FastAPI':>10}{'median':>10}")
     for title, ours, theirs in (*_reading(), *_writing()):
-        print(f"{title:34}" + "".join(f"{us:10.1f}" for us in (*_measure(ours), *_measure(theirs))), flush=True)
+        print(f"{title:40}" + "".join(f"{us:10.1f}" for us in (*_measure(ours), *_measure(theirs))), flush=True)
 
 
 def _reading() -> Iterator[tuple[str, Callable[[], Any], Callable[[], Any]]]:
@@ -43,6 +46,18 @@ def _reading() -> Iterator[tuple[str, Callable[[], Any], Callable[[], Any]]]:
         signatures = {DEFAULT_SIGNATURE: _signature(inputs)}
         title = f"read {model.name} x {count}, {len(body):,} bytes"
         yield title, partial(read_predict, signatures, body), partial(_arrays, body, inputs)
+    yield from _reading_base64()
+
+
+def _reading_base64() -> Iterator[tuple[str, Callable[[], Any], Callable[[], Any]]]:
+    random = np.random.default_rng(0)
+    signatures = {DEFAULT_SIGNATURE: Signature("", {"image": TensorSpec("image", "DT_STRING", (None,))}, {}, "")}
+    for count, size in _BASE64:
+        bare = [{"b64": base64.b64encode(random.bytes(size)).decode()} for _ in range(count)]
+        for names, instances in (((), bare), (("image",), [{"image": value} for value in bare])):
+            body = orjson.dumps({"instances": instances})
+            title = f"read {'named' if names else 'bare'} base64 x {count}, {len(body):,} bytes"
+            yield title, partial(read_predict, signatures, body), partial(_decoded, body, *names)
 
 
 def _writing() -> Iterator[tuple[str, Callable[[], Any], Callable[[], Any]]]:
@@ -70,6 +85,14 @@ def _arrays(body: bytes, inputs: Inputs) -> list[Array]:
     if len(inputs) == 1:
         return [np.asarray(instances, array.dtype) for array in inputs.values()]
     return [np.asarray([row[name] for row in instances], array.dtype) for name, array in inputs.items()]
+
+
+def _decoded(body: bytes, *names: str) -> Array:
+    """The base64 of rows, below these names."""
+    values = orjson.loads(body)["instances"]
+    for name in (*names, "b64"):
+        values = [value[name] for value in values]
+    return np.array([base64.b64decode(text) for text in values], object)
 
 
 def _dumps(array: Array) -> bytes:

@@ -37,6 +37,8 @@ class Caller:
     arrived: float = 0.0
     deadline: float = math.inf
     gone: bool = False
+    body_bytes: int = 0
+    """How long the body of the request is."""
     _answer: Lock = field(default_factory=Lock)
 
     def allow(self, seconds: float) -> None:

@@ -83,9 +83,9 @@ class Inference:
         """Whether there is a model of that name, for whomever."""
         return self._manager.knows(name)
 
-    def answers_in_loop(self, name: str) -> bool:
-        """Whether a request to a model may be answered in an event loop."""
-        return self._manager.answers_in_loop(name)
+    def answers_in_loop(self, name: str, body_bytes: int) -> bool:
+        """Whether a request of so many bytes to a model may be answered in an event loop."""
+        return self._manager.answers_in_loop(name, body_bytes)
 
     def run(
         self, handle: Handle, signature: Signature, inputs: Mapping[str, Array], caller: Caller = PATIENT

@@ -190,6 +190,7 @@ class RequestReader:
         self.continue_is_due = False
         self.request.keep_alive = self._parser.should_keep_alive()
         caller = self.request.caller
+        caller.body_bytes = self.request.body_bytes
         caller.arrived = time.monotonic()
         caller.deadline = caller.arrived + self._limits.answer_seconds
         self.complete.append(self.request)

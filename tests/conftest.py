@@ -4,12 +4,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import hypothesis
 import pytest
 from flask.testing import FlaskClient
 
 from tests import saved_models
 from tests.rest import contrary_models
 from tests.rest.api import serve
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes depends on the machine
+hypothesis.settings.load_profile("untimed")
 
 MODELS = {
     "bytes_output": saved_models.bytes_output,

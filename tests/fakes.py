@@ -27,8 +27,7 @@ class FakeServable:
         assert not self.closes, "run after close"
         return dict(inputs)
 
-    @property
-    def answers_in_loop(self) -> bool:
+    def answers_in_loop(self, body_bytes: int) -> bool:
         return False
 
     def close(self) -> None:

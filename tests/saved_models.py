@@ -233,7 +233,7 @@ def killer(path: Path) -> None:
     _save(path, _signature(run, x=((None,), "int32")))
 
 
-def stuck(path: Path, usual_size: int = 64) -> None:
+def stuck(path: Path, usual_size: int = 128) -> None:
     """Answer int32 `x`, after minutes in one operation, which nothing can stop, when some element is 13.
 
     Otherwise it takes as long as the eigenvalues of a matrix of the usual size; of size 1, it passes for quick.
@@ -319,6 +319,16 @@ def conv(path: Path) -> None:
         return {"y": tf.nn.softmax(tf.reduce_mean(x, axis=(1, 2)) @ out)}
 
     _save(path, _signature(run, image=((None, 64, 64, 3), "float32")), kernels=kernels, out=out)
+
+
+def size_of_image(path: Path) -> None:
+    """Answer `size`, such as "30x50", the height and the width of `image` float [-1, -1, -1, 3], for each."""
+
+    def run(image: Tensor) -> dict[str, Tensor]:
+        count, height, width, _ = tf.unstack(tf.shape(image))
+        return {"size": tf.fill([count], tf.strings.join([tf.as_string(height), tf.as_string(width)], "x"))}
+
+    _save(path, _signature(run, image=((None, None, None, 3), "float32")))
 
 
 def _weights(*shapes: tuple[int, ...]) -> list[tf.Variable]:

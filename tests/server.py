@@ -1,5 +1,6 @@
 """A real server for tests: gunicorn in a process of its own, and a small HTTP client."""
 
+import functools
 import http.client
 import json
 import os
@@ -15,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parent.parent
+from tests.forks import ROOT, Fork, Forks
+
 MEBI = 1024 * 1024
 
 
@@ -63,7 +65,7 @@ class Server:
     """A running server; its output is in `log`. With `tls` it is asked over TLS."""
 
     def __init__(
-        self, process: "subprocess.Popen[bytes]", port: int, log: Path, tls: ssl.SSLContext | None = None
+        self, process: "subprocess.Popen[bytes] | Fork", port: int, log: Path, tls: ssl.SSLContext | None = None
     ) -> None:
         self.tls = tls
         self.process = process
@@ -131,20 +133,28 @@ def gunicorn(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "gunicorn", *arguments, "wsgi:app"]
 
 
+def start(command: list[str], environ: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as output:
+        return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=output, stderr=subprocess.STDOUT)
+
+
+@functools.cache
+def forks() -> Forks:
+    """The process that forks servers, for all tests."""
+    return Forks()
+
+
 @contextmanager
 def serving(
     log: Path, command: list[str] | None = None, tls: ssl.SSLContext | None = None, **settings: Any
 ) -> Iterator[Server]:
-    """A server with these settings, ready, and stopped at the end; asked over TLS where there is a context for it."""
+    """A server with these settings, ready, and stopped at the end; asked over TLS where there is a context for it.
+
+    It is forked, which takes less time, unless a command is given.
+    """
     port = free_port()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command or gunicorn(),
-            cwd=ROOT,
-            env=environment(**{"HOST": "127.0.0.1", "PORT": port, **settings}),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    environ = environment(**{"HOST": "127.0.0.1", "PORT": port, **settings})
+    process = forks().start(gunicorn()[3:], environ, log) if command is None else start(command, environ, log)
     server = Server(process, port, log, tls)
     try:
         wait_for(lambda: server.is_ready() or process.poll() is not None, "the server is ready", 120)
@@ -184,7 +194,7 @@ class Load:
         client = self._server.client()
         value = float(number)
         while not self._stop.is_set():
-            value += 8
+            value = (value + 8) % 100_000  # so that its product by a hundred is exact in float32
             try:
                 problem = self._check(value, client.predict(self._model, instances=[value]))
             except OSError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Held
-from tests.server import ROOT, Load, serving, wait_for
+from tests.server import ROOT, Load, gunicorn, serving, wait_for
 from tests.test_server import publish, times_version, version_is
 
 HOUR = 3600
@@ -31,7 +31,7 @@ def test_jumps_of_the_clock_harm_nobody(tmp_path: Path, held: Held) -> None:
     publish(models / "times", 1, 1.0)
     settings = {"SERVING_MODEL_DIR": models, "SERVING_MODEL_POLL_SECONDS": 0.2, "WEB_CONCURRENCY": 2}
     clock = {"LD_PRELOAD": library, "CLOCK_AHEAD_FILE": ahead}
-    with serving(tmp_path / "log", **settings, **clock) as server:
+    with serving(tmp_path / "log", gunicorn(), **settings, **clock) as server:
         before, dates = set(server.workers()), []
         with Load(server, "times", clients=2, check=times_version) as load:
             for version, seconds in enumerate(JUMPS.values(), start=2):

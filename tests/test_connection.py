@@ -432,6 +432,11 @@ class TestCallers:
         assert before <= caller.arrived <= time.monotonic()
         assert caller.deadline == caller.arrived + 7
 
+    def test_a_caller_comes_with_the_length_of_its_body(self) -> None:
+        front = FakeFront()
+        connect(front)[0].data_received(GET + POST)
+        assert [request.caller.body_bytes for request in front.requests] == [0, len(b"hello")]
+
     @pytest.mark.parametrize("hang_up", [lambda its: its.eof_received(), lambda its: its.connection_lost(None)])
     def test_a_caller_that_hangs_up_before_its_answer_is_gone(self, hang_up: Callable[[Connection], object]) -> None:
         front = FakeFront(at_once=False)

@@ -60,7 +60,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(models: Path, shared: Path) -> Iterator[Server]:
     settings = {"SERVING_MODEL_DIR": models, "SERVING_RUNTIME_DIR": shared, "SERVING_MODEL_POLL_SECONDS": 0.2}
-    with serving(shared / "log", WEB_CONCURRENCY=2, **settings) as server:
+    with serving(shared / "log", gunicorn(), WEB_CONCURRENCY=2, **settings) as server:
         yield server
 
 
@@ -165,23 +165,21 @@ def swap_under_load(server: Server, model: Path, swaps: int) -> Load:
 
 class TestStartAndStop:
     @pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
-    def test_it_stops_cleanly(self, models: Path, tmp_path: Path, with_signal: int) -> None:
-        with serving(tmp_path / "log", SERVING_MODEL_DIR=models, WEB_CONCURRENCY=1) as server:
+    def test_it_stops_cleanly_and_removes_what_the_workers_shared(
+        self, models: Path, tmp_path: Path, with_signal: int
+    ) -> None:
+        (tmp_path / "tmp").mkdir()
+        settings: dict[str, Any] = {"SERVING_MODEL_DIR": models, "WEB_CONCURRENCY": 1, "TMPDIR": tmp_path / "tmp"}
+        with serving(tmp_path / "log", **settings) as server:
+            assert list((tmp_path / "tmp").glob("serving-*"))
             assert server.stop(with_signal) == 0
             assert "Traceback" not in server.log.read_text()
+        assert not list((tmp_path / "tmp").glob("serving-*"))
 
     def test_nothing_is_said_about_cuda_without_a_gpu(self, server: Server) -> None:
         text = server.log.read_text()
         assert "runs models on CPU" in text
         assert "cuda" not in text.lower()
-
-    def test_what_the_workers_shared_is_removed_at_the_end(self, models: Path, tmp_path: Path) -> None:
-        (tmp_path / "tmp").mkdir()
-        settings: dict[str, Any] = {"SERVING_MODEL_DIR": models, "WEB_CONCURRENCY": 1, "TMPDIR": tmp_path / "tmp"}
-        with serving(tmp_path / "log", **settings) as server:
-            assert list((tmp_path / "tmp").glob("serving-*"))
-            server.stop()
-        assert not list((tmp_path / "tmp").glob("serving-*"))
 
     def test_a_new_configuration_keeps_what_the_workers_share_until_the_end(self, models: Path, tmp_path: Path) -> None:
         (tmp_path / "tmp").mkdir()

@@ -13,10 +13,13 @@ import pytest
 from tests import saved_models
 from tests.authority import Authority
 from tests.conftest import Held
+from tests.cores import clients_on_another, gunicorn_on_a_core
 from tests.server import Answer, Client, Load, Server, gunicorn, serving
 
 THREADS = 4
 SECONDS = 60
+ROUNDS = 4
+"""In which the slow clients come and go; each is longer than the server bears any of them."""
 PAUSE_SECONDS = 0.5
 """Between two bytes of a slow client."""
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 1000
@@ -86,6 +89,7 @@ HELLO = bytes.fromhex("16030100c2010000be0303") + bytes(200)
 """The beginning of a TLS handshake."""
 
 KINDS: dict[str, bytes] = {"heads": HEAD, "bodies": BODY, "readers": LARGE}
+TLS_KINDS = {"TLS handshakes": HELLO}
 
 
 class Health:
@@ -104,9 +108,6 @@ class Health:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-
-    def p99(self) -> float:
-        return sorted(self.seconds)[math.ceil(0.99 * len(self.seconds)) - 1]
 
     def _run(self) -> None:
         while not self._stop.wait(0.05):
@@ -129,14 +130,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @contextlib.contextmanager
-def started(folder: Path, models: Path, authority: Authority | None = None) -> Iterator[Server]:
+def started(log: Path, models: Path, authority: Authority | None = None) -> Iterator[Server]:
     settings: dict[str, object] = {"SERVING_MODEL_DIR": models, "WEB_CONCURRENCY": 1, "SERVING_THREADS": THREADS}
     tls = None
     if authority is not None:
         certificate, secret = authority.server()
         settings |= {"SERVING_TLS_CERT_FILE": certificate, "SERVING_TLS_KEY_FILE": secret}
         tls = authority.client()
-    with serving(folder / "log", tls=tls, **settings) as server:
+    with serving(log, gunicorn_on_a_core(), tls=tls, **settings) as server:
         yield server
 
 
@@ -146,7 +147,7 @@ def is_right(value: float, answer: Answer) -> str:
 
 @pytest.fixture(scope="module")
 def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with started(tmp_path_factory.mktemp("slow"), models) as server:
+    with started(tmp_path_factory.mktemp("slow") / "log", models) as server:
         yield server
 
 
@@ -162,21 +163,37 @@ def test_slow_clients_take_no_thread(server: Server, kind: str) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("kind", [*KINDS, "TLS handshakes"])
-def test_slow_clients_hold_up_nobody(kind: str, models: Path, authority: Authority, tmp_path: Path, held: Held) -> None:
-    data, line = KINDS.get(kind, HELLO), "/healthz p99 < 1 s, goodput >= 90 %"
-    with started(tmp_path, models, None if kind in KINDS else authority) as server:
-        goodput(server, 3)  # everything is warm then
-        with Health(server):
-            before = goodput(server, 15)
-        with SlowClients(server, 2 * THREADS, plainly, data), Health(server) as health:
-            meanwhile = goodput(server, SECONDS)
-        with Health(server):
-            before = (before + goodput(server, 15)) / 2
-    share = meanwhile / before
-    held(f"{2 * THREADS} slow {kind} for {SECONDS} s", line, f"p99 {1000 * health.p99():.0f} ms, goodput {share:.0%}")
-    assert health.p99() < 1
-    assert share >= 0.9
+@pytest.mark.parametrize("kinds", [KINDS, TLS_KINDS], ids=["plain", "TLS"])
+def test_slow_clients_hold_up_nobody(
+    kinds: dict[str, bytes], models: Path, authority: Authority, tmp_path: Path, held: Held
+) -> None:
+    """They are compared in turns with a server that never sees them, since the times of a busy machine change."""
+    tls = authority if kinds is TLS_KINDS else None
+    without = beside = 0.0
+    seconds: list[float] = []
+    with (
+        clients_on_another(),
+        started(tmp_path / "without", models, tls) as other,
+        started(tmp_path / "beside", models, tls) as server,
+    ):
+        for each in (other, server):
+            goodput(each, 2)  # everything is warm then
+        for _ in range(ROUNDS):
+            with Health(other):
+                without += goodput(other, SECONDS / ROUNDS / 2) / ROUNDS
+            with contextlib.ExitStack() as slow, Health(server) as health:
+                for data in kinds.values():
+                    slow.enter_context(SlowClients(server, 2 * THREADS, plainly, data))
+                beside += goodput(server, SECONDS / ROUNDS) / ROUNDS
+            seconds += health.seconds
+    p99 = sorted(seconds)[math.ceil(0.99 * len(seconds)) - 1]
+    held(
+        f"{2 * THREADS} clients each with slow {', '.join(kinds)} for {SECONDS} s",
+        "/healthz p99 < 1 s, goodput >= 90 %",
+        f"p99 {1000 * p99:.0f} ms, goodput {beside:.0f}/s, without them {without:.0f}/s ({beside / without:.0%})",
+    )
+    assert p99 < 1
+    assert beside >= 0.9 * without
 
 
 @pytest.mark.faults

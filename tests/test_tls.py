@@ -1,6 +1,7 @@
 """The server's side of TLS."""
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,13 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked(settings: dict[str, Any
         tls.make_context(Settings(**settings))
 
 
+@pytest.mark.parametrize("spoil", [lambda file: file.write_text("half a certif"), Path.unlink])
 def test_a_certificate_that_turns_bad_is_logged_and_the_last_good_one_stays(
-    settings: dict[str, Any], caplog: pytest.LogCaptureFixture
+    settings: dict[str, Any], caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], object]
 ) -> None:
     keeper = tls.Keeper()
     good = keeper.load(Settings(**settings))
-    settings["tls_cert_file"].write_text("half a certif")
+    spoil(settings["tls_cert_file"])
     assert keeper.load(Settings(**settings)) is good
     assert "the certificate that was loaded before stays" in caplog.text
     with pytest.raises(SettingsError):

@@ -9,9 +9,9 @@ import { listOf, nest, shapeOf, sizeOf, valueOf } from "./values.js";
 
 const MOST_CELLS = 32;
 
-/** A field for `spec`; `shape` is that of what one field holds, without the rows. */
-export function fieldFor(spec, shape, sample, onChange) {
-  const image = shape && imageShape(spec, shape);
+/** A field for `spec`; `shape` is that of what one field holds, without the rows. A request holds `mostValues`. */
+export function fieldFor(spec, shape, sample, mostValues, onChange) {
+  const image = shape && imageShape(spec, shape, mostValues);
   if (image) return new ImageField(spec, image, sample, onChange, () => new ListField(spec, shape, onChange));
   if (!shape || shape.length === 0) return spec.kind === "boolean" ? new Switch(spec, onChange) : new ValueField(spec, onChange);
   const size = sizeOf(shape);

@@ -12,6 +12,7 @@ import {
   paint,
   resized,
   scaled,
+  sentSize,
   stretched,
   valuesOf,
   whole,
@@ -27,6 +28,7 @@ export class ImageField {
   #image;
   #mode;
   #picture = null;
+  #seen = null;
   #values = null;
   #onChange;
 
@@ -41,6 +43,7 @@ export class ImageField {
     this.light = this.#check("Light paper is high", flat.length ? this.#paperIsHigh(flat) : image.channels > 1);
     this.fit = this.#check("Centre and fit the ink", image.channels === 1 && Math.max(image.width, image.height) <= SMALL);
     this.preview = h("canvas", { class: "preview", role: "img", "aria-label": "What the model sees" });
+    this.caption = h("figcaption", {});
     this.file = this.#fileInput();
     this.panel = h("div", { class: "image-panel" });
     this.#mode = image.channels === 1 ? "draw" : "picture";
@@ -70,7 +73,9 @@ export class ImageField {
     if (!this.#values) {
       throw new Error(`${this.#spec.name}: ${this.#mode === "draw" ? "draw something first" : "choose a picture first"}`);
     }
-    return nest(this.#values, this.#image.shape, this.#spec.name);
+    const { shape } = this.#image;
+    const sizes = [this.#seen.height, this.#seen.width];
+    return nest(this.#values, shape.map((size, place) => size ?? sizes[place]), this.#spec.name);
   }
 
   load(value) {
@@ -93,11 +98,11 @@ export class ImageField {
   }
 
   #side(buttons) {
-    const { width, height, channels } = this.#image;
+    const { channels } = this.#image;
     return h(
       "div",
       { class: "image-side" },
-      h("figure", {}, this.preview, h("figcaption", {}, `The model sees ${width} × ${height}`)),
+      h("figure", {}, this.preview, this.caption),
       buttons,
       h("details", {}, h("summary", {}, "Pixels"), this.range.element, this.light.element, channels === 1 && this.fit.element),
     );
@@ -163,9 +168,12 @@ export class ImageField {
   /** From the drawing or the picture to values; what the model sees is shown. */
   #compute() {
     const seen = this.#mode === "draw" ? this.#fromPad() : this.#fromPicture();
+    const { width, height } = seen ?? this.#image;
     if (seen) paint(this.preview, seen);
-    else [this.preview.width, this.preview.height] = [this.#image.width, this.#image.height];
+    else [this.preview.width, this.preview.height] = [width, height];
+    this.caption.textContent = `The model sees ${width} × ${height}`;
     const range = RANGES[this.range.control.value];
+    this.#seen = seen;
     this.#values = seen && scaled(seen.values, range, this.#spec.kind === "integer");
     this.#onChange();
   }
@@ -185,8 +193,10 @@ export class ImageField {
 
   #fromPicture() {
     if (!this.#picture) return null;
-    const { width, height, channels } = this.#image;
-    const picture = valuesOf(this.#covering(width * FINE, height * FINE), channels);
+    const { channels, sides } = this.#image;
+    const { width, height } = sentSize(this.#image, this.#picture);
+    const fine = sides.includes(null) ? 1 : FINE;
+    const picture = valuesOf(this.#covering(width * fine, height * fine), channels);
     if (channels > 1) return resized(picture, whole(picture), width, height);
     const asWanted = edge(picture) > 0.5 === this.light.control.checked ? picture : inverted(picture);
     if (!this.fit.control.checked) return resized(asWanted, whole(picture), width, height);

@@ -2,19 +2,33 @@
 
 const SAMPLES = 6;
 const EMPTY_BELOW = 0.08;
+const DRAWN_SIZE = 224;
 
-/** Whether a shape [h, w] or [h, w, 1, 3 or 4], or a list of k * k values, may be a picture: its sizes, else null. */
-export function imageShape(spec, shape) {
+/**
+ * Whether a shape [h, w] or [h, w, 1, 3 or 4], or a list of k * k values, may be a picture: its sizes, else null.
+ * A side that varies is as long as it is drawn; `sides` has null for it.
+ */
+export function imageShape(spec, shape, mostValues) {
   if (spec.kind !== "decimal" && spec.kind !== "integer") return null;
   if (shape.length === 1 && shape[0] >= 49 && Number.isInteger(Math.sqrt(shape[0]))) {
-    return { height: Math.sqrt(shape[0]), width: Math.sqrt(shape[0]), channels: 1, shape };
+    const side = Math.sqrt(shape[0]);
+    return { height: side, width: side, channels: 1, sides: [side, side], shape, mostValues };
   }
   const [height, width, channels = 1] = shape;
   const fits = (shape.length === 2 && height >= 7 && width >= 7) || (shape.length === 3 && [1, 3, 4].includes(channels));
-  const sizes = { height: height ?? 224, width: width ?? 224, channels };
+  const sizes = { height: height ?? DRAWN_SIZE, width: width ?? DRAWN_SIZE, channels };
   return fits && [sizes.height, sizes.width].every((size) => size >= 7 && size <= 2048)
-    ? { ...sizes, shape: shape.map((size, place) => size ?? [sizes.height, sizes.width, channels][place]) }
+    ? { ...sizes, sides: [height, width], shape, mostValues }
     : null;
+}
+
+/** The size that a picture is sent at: its own where both sides vary, less where a request would not hold it. */
+export function sentSize({ sides: [height, width], channels, mostValues }, picture) {
+  const most = mostValues / channels;
+  const own = Math.min(1, Math.sqrt(most / (picture.width * picture.height)));
+  const scale = height ? height / picture.height : width ? width / picture.width : own;
+  const fitted = (size, other) => Math.max(1, Math.floor(Math.min(size * scale, most / (other ?? 1))));
+  return { height: height ?? fitted(picture.height, width), width: width ?? fitted(picture.width, height) };
 }
 
 /** The values of a canvas, `channels` for each pixel, row by row. */
@@ -87,6 +101,7 @@ export function whole(picture) {
 /** What a frame of a picture shows, scaled to `width` x `height` by the mean of what each pixel covers. */
 export function resized(picture, frame, width, height) {
   const { channels } = picture;
+  if (picture.width === width && picture.height === height && frame.width === width && frame.height === height) return picture;
   const values = new Float32Array(width * height * channels);
   for (let y = 0; y < height; y += 1) {
     for (let x = 0; x < width; x += 1) {

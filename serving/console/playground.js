@@ -27,7 +27,10 @@ class Playground {
     this.takesExamples = this.method !== "predict";
     this.specs = this.takesExamples ? signature.features : signature.inputs;
     this.mode = "form";
-    this.fields = this.specs.map((spec) => fieldFor(spec, this.#shape(spec), this.#sampleOf(spec), () => this.#changed()));
+    const most = version.details.most_values;
+    this.fields = this.specs.map((spec) =>
+      fieldFor(spec, this.#shape(spec), this.#sampleOf(spec), most, () => this.#changed()),
+    );
     this.specs.forEach((spec, place) => this.#loadSmall(spec, this.fields[place]));
     this.table = this.#makeTable();
     this.inputs = h("div", { class: "inputs" });

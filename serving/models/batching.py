@@ -12,6 +12,7 @@ How rows are joined and parted is in rows.py, who waits in waiting.py, how many 
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -81,8 +82,8 @@ class Batcher:
         self._arrivals = threading.Condition(self._lock)
         self._tasks = WaitingTasks()
         self._busy = False
-        self._largest_answer = 0
-        """In bytes of tensors, of those that were given in an event loop."""
+        self._too_long = math.inf
+        """The bytes of the shortest request in an event loop whose answer was too large for it."""
         self._runner = Runner(f"model {name}")
 
     def run(self, signature: str, inputs: Tensors, caller: Caller = PATIENT) -> dict[str, Array]:
@@ -93,8 +94,8 @@ class Batcher:
         caller.check()
         fiber = current()
         outputs = self._run_somehow(signature, inputs, caller, fiber)
-        if fiber is not None:
-            self._largest_answer = max(self._largest_answer, sum(map(memory_bytes, outputs.values())))
+        if fiber is not None and sum(map(memory_bytes, outputs.values())) > ANSWER_BYTES:
+            self._too_long = min(self._too_long, caller.body_bytes)
         return outputs
 
     def _run_somehow(self, signature: str, inputs: Tensors, caller: Caller, fiber: Fiber | None) -> dict[str, Array]:
@@ -113,13 +114,12 @@ class Batcher:
             key, limits = (object(),), _ALONE
         return self._run_with_others(Task(key, signature, inputs, rows or 1, caller, limits, self._clock(), fiber))
 
-    @property
-    def answers_in_loop(self) -> bool:
-        """Whether requests may be answered in an event loop: the model is quick, or they wait for a batch there.
+    def answers_in_loop(self, body_bytes: int) -> bool:
+        """Whether a request of so many bytes may be answered in an event loop: the model is quick, or it waits there.
 
-        No more once an answer was so large that others had to wait for it.
+        None may that is as long as one whose answer was so large that others had to wait for it: many rows give many.
         """
-        if self._largest_answer > ANSWER_BYTES:
+        if body_bytes >= self._too_long:
             return False
         if self.is_quick:
             return True

@@ -84,9 +84,9 @@ class LoadedModel(Runnable, Protocol):
     about: About
     """What people are told of it."""
 
-    @property
-    def answers_in_loop(self) -> bool:
-        """Whether requests may be answered in an event loop."""
+    def answers_in_loop(self, body_bytes: int) -> bool:
+        """Whether a request of so many bytes may be answered in an event loop."""
+        ...
 
     def run(self, signature: str, inputs: Mapping[str, Array], caller: Caller = PATIENT) -> dict[str, Array]:
         """As for any runnable; what nobody waits for any more is not run."""

@@ -115,11 +115,11 @@ class ModelManager:
         """Whether a model of that name is listed."""
         return name in self._models
 
-    def answers_in_loop(self, name: str) -> bool:
-        """Whether a request to any version of a model may be answered in an event loop."""
+    def answers_in_loop(self, name: str, body_bytes: int) -> bool:
+        """Whether a request of so many bytes to any version of a model may be answered in an event loop."""
         with self._lock:
             instances = [its.instance for its in self._models.get(name, _UNKNOWN).versions.values() if its.instance]
-        return bool(instances) and all(instance.servable.answers_in_loop for instance in instances)
+        return bool(instances) and all(instance.servable.answers_in_loop(body_bytes) for instance in instances)
 
     def version_of_label(self, name: str, label: str) -> int:
         """The version that a label stands for now; InvalidArgument when it stands for none."""

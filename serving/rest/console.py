@@ -21,9 +21,11 @@ from serving.rest.trace import malformed
 from serving.tensors.spec import TensorSpec
 
 _FILES = Path(__file__).parent.parent / "console"
+_VALUE_BYTES = 10
+"""What a pixel's value takes in a body at most, with its share of commas and brackets."""
 
 
-def blueprint(models: Inference, metrics_directory: Path | None) -> Blueprint:
+def blueprint(models: Inference, metrics_directory: Path | None, max_body_bytes: int) -> Blueprint:
     """The routes of the console."""
     console = Blueprint("console", __name__)
     files = StaticFiles(_FILES, policy())
@@ -47,7 +49,8 @@ def blueprint(models: Inference, metrics_directory: Path | None) -> Blueprint:
     @console.get("/console/models/<path:name>/versions/<int:version>")
     def show_version(name: str, version: int) -> Answer:
         with models.borrow(ModelChoice(name, version)) as handle:
-            return _fresh(_details(describe_handle(handle)))
+            details = _details(describe_handle(handle))
+        return _fresh({"most_values": max_body_bytes // _VALUE_BYTES, **details})
 
     @console.get("/console/activity")
     def show_activity() -> Answer:

@@ -46,7 +46,7 @@ def quick_requests(models: Inference) -> IsQuick:
         if run is None:
             return target.partition(b"?")[0] in _ALWAYS
         is_short = run.may_be_quick and body_bytes <= MAX_BODY_BYTES and not takes_long(content_type)
-        return is_short and models.answers_in_loop(run.model)
+        return is_short and models.answers_in_loop(run.model, body_bytes)
 
     return is_quick
 

@@ -31,7 +31,7 @@ _COPIES = 3
 """The text as bytes, as a string, and written again to look for surrogates."""
 _COPIES_WIDE = 8
 """The same where a character takes four bytes in a string."""
-_NUMBER_BYTES, _MARK_BYTES = 20, 4
+_NUMBER_BYTES, _MARK_BYTES = 24, 5
 """What a number takes that is skimmed, in its widest dtype, cast and joined; and a comma or a bracket."""
 _STRING_BYTES, _BASE64_BYTES, _STRING_COPIES = 120, 320, 16
 """What a string of an answer takes as objects, plain and as base64, and each of its bytes where it is escaped."""

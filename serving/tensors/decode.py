@@ -148,7 +148,14 @@ def decode_string(value: Any) -> bytes:
         return value.encode()
     if not is_base64(value):
         raise InvalidArgument(f"JSON Value: {echo(value)} not formatted correctly for base64 data")
-    text = value["b64"].translate(_WHITE_SPACE)
+    try:
+        return binascii.a2b_base64(value["b64"], strict_mode=True)
+    except ValueError:
+        return _unusual_base64(value["b64"])
+
+
+def _unusual_base64(text: str) -> bytes:
+    text = text.translate(_WHITE_SPACE)
     padding = "" if "=" in text else "=" * (-len(text) % 4)
     try:
         return binascii.a2b_base64(text + padding, strict_mode=True)

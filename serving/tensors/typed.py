@@ -3,29 +3,43 @@
     [{"age": 41, "amount": 12.5, "country": "FR"}, ...]                      rows of named values
     [[5.1, 3.5, 1.4, 0.2]]                                                   rows of the only input
     {"age": [41, ...], "amount": [12.5, ...], "country": ["FR", ...]}        columns
+    [{"b64": "aGk="}, {"b64": "eW8="}]                                       strings as base64
 
-msgspec makes the values and checks their types in one pass: there is no dictionary for each row, and no second look at
-each value. A text is read so when it has the names and ranks of the signature and nothing unusual. Whatever else there
-is (base64, other ranks and keys, ragged lists, NaN, numbers that do not fit, errors) gives None, and is to be
-read the careful way.
+msgspec makes the values and checks their types in one pass: there is no dictionary for each row, no text of what is
+base64, and no second look at each value. A text is read so when it has the names and ranks of the signature and nothing
+unusual. Whatever else there is (base64 without padding, other ranks and keys, ragged lists, NaN, numbers that do not
+fit, errors) gives None, and is to be read the careful way.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+from msgspec.json import Decoder
 from msgspec.structs import astuple
 
 from serving.tensors.spec import Array, TensorSpec
 
-_TYPES = dict.fromkeys("efd", float) | dict.fromkeys("bBhHiIlLqQ", int) | {"?": bool, "O": str}
+
+class _Base64(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A string that is written as base64, decoded."""
+
+    b64: bytes
+
+
+_TYPES = dict.fromkeys("efd", float) | dict.fromkeys("bBhHiIlLqQ", int) | {"?": bool, "O": str | _Base64}
 """What msgspec makes, by numpy's letters for dtypes. The letters of numbers mean the same to `struct`."""
 _REFUSALS = (ValueError, OverflowError, struct.error)
 """For values of other types, beyond the range, and in lists of different lengths."""
+_Way = tuple[Decoder[Any], Callable[[Any], dict[str, Array]]]
+"""What reads a text, and what makes tensors of that. A way that does not fit ends at the first row.
+
+Bare values and objects of named ones are read apart, since msgspec cannot tell base64 from a row.
+"""
 
 
 class TypedReader:
@@ -33,40 +47,42 @@ class TypedReader:
 
     def __init__(self, specs: Mapping[str, TensorSpec]) -> None:
         """ValueError for inputs that have no such types."""
-        self._row_fields = _fields(specs, 1)
-        self._column_fields = _fields(specs, 0)
+        self._row_fields, self._column_fields = _fields(specs, 1), _fields(specs, 0)
         self._groups = _groups([field for field in self._row_fields if not field.levels])
-        self._rows = msgspec.json.Decoder(list[_value_type(self._row_fields)])  # type: ignore[misc]
-        self._columns = msgspec.json.Decoder(_value_type(self._column_fields))
+        self._row_ways: list[_Way] = [(_rows_decoder(_named_type(self._row_fields)), self._named_rows)]
+        self._column_ways: list[_Way] = [(Decoder(_named_type(self._column_fields)), self._named_columns)]
+        if len(specs) == 1:
+            self._row_ways.insert(0, (_rows_decoder(_type(self._row_fields[0])), self._bare_rows))
+            self._column_ways.insert(0, (Decoder(_type(self._column_fields[0])), self._bare_column))
 
     def rows(self, text: memoryview) -> dict[str, Array] | None:
         """The tensors of a list of rows, stacked into a new dimension 0; None for another value."""
-        try:
-            return self._stacked(self._rows.decode(text))
-        except _REFUSALS:
-            return None
+        return _first(self._row_ways, text)
 
     def columns(self, text: memoryview) -> dict[str, Array] | None:
         """The tensors of an object of whole ones, or of the value of the only one; None for another value."""
-        try:
-            value = self._columns.decode(text)
-            values = astuple(value) if isinstance(value, msgspec.Struct) else (value,)
-            return {field.name: _tensor([values[field.place]], field)[0, ...] for field in self._column_fields}
-        except _REFUSALS:
-            return None
+        return _first(self._column_ways, text)
 
-    def _stacked(self, rows: list[Any]) -> dict[str, Array]:
-        """The tensors of rows, which are all objects or all bare values; ValueError for none, and for a mixture."""
+    def _bare_rows(self, rows: list[Any]) -> dict[str, Array]:
+        (field,) = self._row_fields
+        return {field.name: _tensor(rows, field)}
+
+    def _named_rows(self, rows: list[msgspec.Struct]) -> dict[str, Array]:
         fields = self._row_fields
-        (kind,) = set(map(type, rows))
-        if not issubclass(kind, msgspec.Struct):
-            return {fields[0].name: _tensor(rows, fields[0])}
         values = list(chain.from_iterable(map(astuple, rows)))
         tensors = {field.name: _tensor(values[field.place :: len(fields)], field) for field in fields if field.levels}
         for group in self._groups:
             vectors = _vectors([values[field.place :: len(fields)] for field in group], group[0].dtype)
             tensors.update(zip([field.name for field in group], vectors, strict=True))
         return tensors
+
+    def _bare_column(self, value: Any) -> dict[str, Array]:
+        (field,) = self._column_fields
+        return {field.name: _tensor([value], field)[0, ...]}
+
+    def _named_columns(self, columns: msgspec.Struct) -> dict[str, Array]:
+        values = astuple(columns)
+        return {field.name: _tensor([values[field.place]], field)[0, ...] for field in self._column_fields}
 
 
 @dataclass(frozen=True)
@@ -96,16 +112,33 @@ def _groups(fields: list[_Field]) -> list[list[_Field]]:
     return [[field for field in fields if field.dtype == dtype] for dtype in {field.dtype: None for field in fields}]
 
 
-def _value_type(fields: list[_Field]) -> Any:
-    """An object of all fields by name; of a single one also the bare value."""
+def _named_type(fields: list[_Field]) -> Any:
+    """An object of all fields by name."""
     names = {f"f{field.place}": field.name for field in fields}
-    types = [(f"f{field.place}", _listed(_TYPES[field.dtype.char], field.levels)) for field in fields]
-    named = msgspec.defstruct("Named", types, rename=names, forbid_unknown_fields=True, gc=False)
-    return named | types[0][1] if len(fields) == 1 else named
+    types = [(f"f{field.place}", _type(field)) for field in fields]
+    return msgspec.defstruct("Named", types, rename=names, forbid_unknown_fields=True, gc=False)
 
 
-def _listed(type_: Any, levels: int) -> Any:
-    return _listed(list[type_], levels - 1) if levels else type_
+def _type(field: _Field) -> Any:
+    """The bare value of a field."""
+    type_: Any = _TYPES[field.dtype.char]
+    for _ in range(field.levels):
+        type_ = list[type_]
+    return type_
+
+
+def _rows_decoder(row: Any) -> Decoder[Any]:
+    return Decoder(Annotated[list[row], msgspec.Meta(min_length=1)])
+
+
+def _first(ways: list[_Way], text: memoryview) -> dict[str, Array] | None:
+    """What the first way makes that takes the text; None where none does."""
+    for decoder, tensors_of in ways:
+        try:
+            return tensors_of(decoder.decode(text))
+        except _REFUSALS:
+            continue
+    return None
 
 
 def _tensor(values: list[Any], field: _Field) -> Array:
@@ -123,9 +156,16 @@ def _vectors(columns: list[list[Any]], dtype: np.dtype[Any]) -> Array:
     matrix = np.empty((len(columns), len(columns[0])), dtype)
     if dtype.kind == "O":
         for vector, column in zip(matrix, columns, strict=True):
-            vector[:] = list(map(str.encode, column))
+            vector[:] = _encoded(column)
     else:
         packer = struct.Struct(f"{len(columns[0])}{dtype.char}")
         for number, column in enumerate(columns):
             packer.pack_into(matrix.data, number * packer.size, *column)
     return matrix
+
+
+def _encoded(values: list[Any]) -> list[bytes]:
+    try:
+        return list(map(str.encode, values))
+    except TypeError:  # some are base64
+        return [value.b64 if type(value) is _Base64 else value.encode() for value in values]

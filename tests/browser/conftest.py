@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests import saved_models
 from tests.server import ROOT, Server, serving
@@ -20,6 +20,7 @@ MODELS = {
     "inputs": saved_models.several_inputs,
     "mlp": saved_models.mlp,
     "scalar": saved_models.no_batch,
+    "size": saved_models.size_of_image,
 }
 CONFIG = """
 model_config_list {{
@@ -28,6 +29,7 @@ model_config_list {{
 }}
 """
 
+OPTIONS = {"viewport": {"width": 1280, "height": 900}}
 OpenPage = Callable[..., Page]
 
 
@@ -40,6 +42,12 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def context(browser: Browser) -> BrowserContext:
+    """What pages without options share, as tabs do; a new one for each takes longer than the page."""
+    return browser.new_context(**OPTIONS)
 
 
 @pytest.fixture(scope="package")
@@ -63,23 +71,28 @@ def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 class Watched:
     """Opens pages and notes what a person would find in the browser's console, and whom the page asks."""
 
-    def __init__(self, browser: Browser, port: int, closing: ExitStack) -> None:
+    def __init__(self, context: BrowserContext, port: int, closing: ExitStack) -> None:
         self.base = f"http://127.0.0.1:{port}"
         self.expected: tuple[str, ...] = ()
         self.problems: list[str] = []
-        self._browser = browser
+        self._context = context
         self._closing = closing
 
     def open(self, address: str = "/", **options: Any) -> Page:
-        context = self._browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        self._closing.callback(context.close)
-        page = context.new_page()
+        page = self._with(options).new_page() if options else self._context.new_page()
+        self._closing.callback(page.close)
         page.set_default_timeout(15000)
         page.on("console", lambda message: self._note(message.type, message.text))
         page.on("pageerror", lambda error: self._note("error", str(error)))
         page.on("request", lambda request: self._check(request.url))
         page.goto(self.base + address)
         return page
+
+    def _with(self, options: dict[str, Any]) -> BrowserContext:
+        assert self._context.browser is not None
+        context = self._context.browser.new_context(**{**OPTIONS, **options})
+        self._closing.callback(context.close)
+        return context
 
     def _note(self, kind: str, text: str) -> None:
         if kind in ("error", "warning") and not any(part in text for part in self.expected):
@@ -91,10 +104,10 @@ class Watched:
 
 
 @pytest.fixture
-def watched(browser: Browser, server: Server) -> Iterator[Watched]:
+def watched(context: BrowserContext, server: Server) -> Iterator[Watched]:
     """Pages of the server; at the end none may have had an error, or have asked anyone else."""
     with ExitStack() as closing:
-        watched = Watched(browser, server.port, closing)
+        watched = Watched(context, server.port, closing)
         yield watched
         assert watched.problems == []
 

@@ -140,6 +140,32 @@ def test_a_file_that_is_no_picture_is_refused_in_words(open_page: OpenPage, tmp_
     expect(page.locator(".drop")).to_contain_text("notes.png cannot be read as a picture")
 
 
+def test_a_picture_is_sent_at_its_own_size_where_that_varies(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page("/#/size")
+    page.locator("input[type=file]").set_input_files(write_png(tmp_path / "wide.png", np.zeros((30, 50), np.uint8)))
+    expect(page.locator("figcaption")).to_have_text("The model sees 50 × 30")
+    run(page)
+    expect(page.locator(".result")).to_contain_text("30x50")
+    page.get_by_role("button", name="Draw").click()
+    draw(page, STROKES["zero"])
+    expect(page.locator(".result")).to_contain_text("224x224")
+
+
+def test_a_picture_is_made_as_small_as_a_request_may_be(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page("/docs")
+
+    def allow_little(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "most_values": 300})
+
+    page.route("**/console/models/size/**", allow_little)
+    page.goto(page.url.replace("/docs", "/#/size"))
+    page.locator("input[type=file]").set_input_files(write_png(tmp_path / "wide.png", np.zeros((30, 50), np.uint8)))
+    expect(page.locator("figcaption")).to_have_text("The model sees 12 × 7")
+    run(page)
+    expect(page.locator(".result")).to_contain_text("7x12")
+
+
 # Other inputs.
 
 
@@ -289,11 +315,15 @@ def test_a_model_that_is_not_there_is_said_so(open_page: OpenPage) -> None:
 def test_a_server_that_went_away_is_said_so_and_what_is_shown_stays(watched: Watched) -> None:
     watched.expected = ("ERR_FAILED",)
     page = watched.open("/#/mlp")
+    page.clock.install()
+    page.reload()
     expect(page.locator("#health")).to_have_text("Ready")
     page.route("**/console/**", lambda route: route.abort())
+    page.clock.fast_forward("01:00")
     expect(page.locator("#health")).to_have_text("No answer")
     expect(page.get_by_role("heading", name="mlp")).to_be_visible()
     page.unroute("**/console/**")
+    page.clock.fast_forward("01:00")
     expect(page.locator("#health")).to_have_text("Ready")
 
 

@@ -18,7 +18,7 @@ BROKEN = 0
 
 @dataclass(frozen=True)
 class Asked:
-    """A request: when it was sent (monotonic clock), how long it took, and the status of its answer."""
+    """A request: when it was due to be sent (monotonic clock), how long it took, and the status of its answer."""
 
     at: float
     seconds: float
@@ -28,12 +28,17 @@ class Asked:
 class Load:
     """As many clients as are asked for, each of which sends its next request when it has the answer to the last."""
 
-    def __init__(self, port: int, request: bytes, clients: int, pause: float = 0.0) -> None:
-        """`pause` is how long a client waits before it asks again, in seconds."""
+    def __init__(self, port: int, request: bytes, clients: int, pause: float = 0.0, rate: float = 0.0) -> None:
+        """`pause` is how long a client waits before it asks again, in seconds.
+
+        With a `rate` requests are due at so many a second instead, whatever becomes of them; whichever client is free
+        sends the next, and its time counts from when it was due.
+        """
         self.asked: list[Asked] = []
         self.port, self.request, self.pause = port, request, pause
         self.stopped = False
-        self._clients = clients
+        self._clients, self._rate = clients, rate
+        self._started, self._sent = 0.0, 0
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> "Load":
@@ -50,12 +55,22 @@ class Load:
             time.sleep(seconds)
         return self.asked
 
+    async def turn(self) -> float:
+        """Wait until whoever asks is to send a request; when it was due."""
+        if not self._rate:
+            return time.monotonic()
+        self._sent += 1
+        due = self._started + self._sent / self._rate
+        await asyncio.sleep(due - time.monotonic())
+        return due
+
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
+        self._started = time.monotonic()
         await asyncio.gather(*(_Client(self, loop).run() for _ in range(self._clients)))
 
 
@@ -68,9 +83,9 @@ class _Client(asyncio.Protocol):
 
     async def run(self) -> None:
         while not self._load.stopped:
-            started = time.monotonic()
+            due = await self._load.turn()
             status = await self._ask()
-            self._load.asked.append(Asked(started, time.monotonic() - started, status))
+            self._load.asked.append(Asked(due, time.monotonic() - due, status))
             if self._load.pause or status == BROKEN:
                 await asyncio.sleep(self._load.pause or 0.01)
         if self._transport is not None:

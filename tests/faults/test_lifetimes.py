@@ -15,6 +15,7 @@ from tests.server import Server, serving, wait_for
 
 CLIENTS = 8
 ASK = predict("half", [[1.0]])
+ASK_SLOWLY = predict("slow", [60])
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +115,8 @@ class TestReload:
                     server.process.send_signal(signal.SIGHUP)
                     wait_for(lambda b=before: len(server.workers()) == 2 and not set(server.workers()) & set(b), "new")
                 wait_for(lambda: len(load.asked) >= 10_000, "enough requests", 120)
-            with Load(server.port, ASK, CLIENTS) as control:
-                time.sleep(0.5)
+            with Load(server.port, ASK_SLOWLY, CLIENTS) as control:  # of quick requests none may be in flight
+                wait_for(lambda: control.asked, "they are answered")
                 for worker in server.workers():
                     os.kill(worker, signal.SIGQUIT)
                 time.sleep(0.5)
@@ -157,7 +158,7 @@ class TestStop:
         """Requests to a slow model begun before a server stops, what it said of its readiness, its exit status."""
         settings = {"WEB_CONCURRENCY": 2, "SERVING_UNREADY_SECONDS": unready_seconds}
         with serving(log, SERVING_MODEL_DIR=models, **settings) as server:
-            slow = Load(server.port, predict("slow", [60]), 6)
+            slow = Load(server.port, ASK_SLOWLY, 6)
             ready = Load(server.port, get("/readyz"), 1, pause=0.02)
             with slow, ready:
                 time.sleep(0.5)

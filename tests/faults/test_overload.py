@@ -1,7 +1,7 @@
 """More than the server can do, and more to one model than to the others.
 
-The clients compute on the same machine as the server, and others may do so too. What is asserted is therefore what must
-hold in spite of that, medians above all; the table shows the figures to be held against the lines.
+The server and its clients have a core each, and what is compared is measured in turns, as the times of a busy machine
+change from one moment to the next.
 """
 
 import time
@@ -14,15 +14,23 @@ import pytest
 
 from tests import saved_models
 from tests.conftest import Held
+from tests.cores import clients_on_another, gunicorn_on_a_core
 from tests.faults.load import Asked, Load, get, goodput, latency, predict
 from tests.server import Server, serving
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("apart")]
 
-SECONDS = 8.0
+ROUNDS = 3
+SECONDS = 5.0
 FLOOD_CLIENTS = 64
-ASK = predict("slow", [10])
-"""Some milliseconds of computing, in a thread: the models are made to run each request alone."""
+MODERATE, SLOW = [40], [100]
+"""Some 15 and 35 ms of computing for `slow` and `other`, in a thread: they are made to run each request alone."""
+
+
+@pytest.fixture
+def apart() -> Iterator[None]:
+    with clients_on_another():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +43,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models
 
 
+@contextmanager
+def started(models: Path, log: Path, **settings: Any) -> Iterator[Server]:
+    settings |= {"SERVING_MODEL_DIR": models, "WEB_CONCURRENCY": 1, "SERVING_ACCESS_LOG": "false"}
+    with serving(log, gunicorn_on_a_core(), **settings) as server:
+        for name in ("slow", "other"):
+            Load(server.port, predict(name, MODERATE), 4).for_seconds(1)  # everything is warm then
+        yield server
+
+
 @pytest.fixture(scope="module")
 def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    settings: dict[str, Any] = {"SERVING_MODEL_DIR": models, "WEB_CONCURRENCY": 1, "SERVING_ACCESS_LOG": "false"}
-    with serving(tmp_path_factory.mktemp("server") / "log", **settings) as server:
+    with started(models, tmp_path_factory.mktemp("server") / "log") as server:
         yield server
 
 
@@ -55,7 +71,7 @@ class TestNeighbours:
         ("who", "request_"),
         [
             ("a quick model", predict("half", [[1.0]])),
-            ("another slow model", predict("other", [10])),
+            ("another slow model", predict("other", MODERATE)),
             ("/healthz", get("/healthz")),
         ],
         ids=["quick", "slow", "health"],
@@ -63,11 +79,13 @@ class TestNeighbours:
     def test_a_flood_to_one_model_leaves_the_others(
         self, server: Server, held: Held, who: str, request_: bytes
     ) -> None:
-        alone = one_client(server, request_)
-        with Load(server.port, ASK, FLOOD_CLIENTS):
-            time.sleep(0.5)
-            beside = one_client(server, request_)
-            flooded = one_client(server, ASK)
+        alone, beside, flood = [], [], predict("slow", MODERATE)
+        for _ in range(ROUNDS):
+            alone += one_client(server, request_)
+            with Load(server.port, flood, FLOOD_CLIENTS):
+                time.sleep(0.5)
+                beside += one_client(server, request_)
+                flooded = one_client(server, flood, 1)
         median = latency(beside, 0.5) / latency(alone, 0.5)
         slowest = latency(beside, 0.99) / latency(alone, 0.99)
         held(
@@ -78,56 +96,43 @@ class TestNeighbours:
             f"control (the flooded model itself): p50 {ms(latency(flooded, 0.5))}",
         )
         assert {asked.status for asked in beside} == {200}
-        assert median < 4
-        assert slowest < 6
+        assert median < 2.5  # each has half of the core; two runs never take exactly as long
+        assert slowest < 2
         assert latency(flooded, 0.5) > 10 * latency(alone, 0.5)
 
 
 class TestOverload:
     def test_ten_times_as_much_leaves_the_goodput(self, models: Path, tmp_path: Path, held: Held) -> None:
-        seconds = 3 * SECONDS
-        with bounded(models, tmp_path / "log", queue=16) as server:
-            alone = one_client(server, ASK, 2)
-            peaks = [peak(server)]
-            flood = Load(server.port, ASK, 80, pause=80 / (10 * peaks[0])).for_seconds(seconds)
-            time.sleep(2)
-            after = one_client(server, ASK, 2)
-            peaks.append(peak(server))
-        with bounded(models, tmp_path / "control", queue=100_000) as server:
-            unbounded = Load(server.port, ASK, 80).for_seconds(SECONDS)
+        ask = predict("slow", SLOW)
+        with started(models, tmp_path / "log", SERVING_MAX_QUEUED_REQUESTS=16) as server:
+            alone = one_client(server, ask)
+            calm, flood, after = [], [], []
+            for number in range(ROUNDS):
+                calm += Load(server.port, ask, 8).for_seconds(SECONDS)
+                peak = goodput(calm, (number + 1) * SECONDS)
+                flood += Load(server.port, ask, 80, rate=10 * peak).for_seconds(2 * SECONDS)
+                time.sleep(2)
+                after += one_client(server, ask, 2)
+        with started(models, tmp_path / "control", SERVING_MAX_QUEUED_REQUESTS=100_000) as server:
+            unbounded = Load(server.port, ask, 80).for_seconds(SECONDS)
+        seconds = 2 * SECONDS * ROUNDS
+        good = goodput(flood, seconds)
         refused = [asked for asked in flood if asked.status == 503]
         held(
             f"10x overload for {seconds:g} s",
             "goodput >= 90 % of peak, refusals in 50 ms, back to normal in 2 s",
-            f"goodput {goodput(flood, seconds):.0f}/s, at peak {peaks[0]:.0f}/s before and {peaks[1]:.0f}/s after; "
+            f"goodput {good:.1f}/s, at peak {peak:.1f}/s ({good / peak:.0%}); "
             f"{len(refused) / seconds:.0f}/s refused, p50 {ms(latency(refused, 0.5, 503))}, "
             f"p99 {ms(latency(refused, 0.99, 503))}; one client: p50 {ms(latency(alone, 0.5))} before, "
             f"{ms(latency(after, 0.5))} from 2 s after it; control (no bound): none refused, "
             f"p50 {ms(latency(unbounded, 0.5))} where it was {ms(latency(flood, 0.5))}",
         )
         assert {asked.status for asked in flood} == {200, 503}
-        assert goodput(flood, seconds) > 0.7 * min(peaks)
-        assert latency(refused, 0.5, 503) < 0.05
-        assert latency(after, 0.5) < 3 * latency(alone, 0.5)
+        assert good >= 0.9 * peak
+        assert latency(refused, 0.99, 503) < 0.05
+        assert latency(after, 0.5) < 1.5 * latency(alone, 0.5)
         assert {asked.status for asked in unbounded} == {200}
-        assert latency(unbounded, 0.5) > latency(flood, 0.5)
-
-
-@contextmanager
-def bounded(models: Path, log: Path, queue: int) -> Iterator[Server]:
-    """A server in which so many requests to a model may wait."""
-    settings: dict[str, Any] = {
-        "SERVING_MODEL_DIR": models,
-        "WEB_CONCURRENCY": 1,
-        "SERVING_ACCESS_LOG": "false",
-        "SERVING_MAX_QUEUED_REQUESTS": queue,
-    }
-    with serving(log, **settings) as server:
-        yield server
-
-
-def peak(server: Server) -> float:
-    return goodput(Load(server.port, ASK, 8).for_seconds(SECONDS), SECONDS)
+        assert latency(unbounded, 0.5) > 2 * latency(flood, 0.5)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])

@@ -258,7 +258,7 @@ class TestCallersThatGiveUp:
 
     def test_who_is_out_of_time_gives_up_its_place(self, model: Doubling) -> None:
         batcher = self.batcher(model)
-        clients = self.wait_in_line(model, batcher, [Caller(deadline=time.monotonic() + 0.05)])
+        clients = self.wait_in_line(model, batcher, [Caller(deadline=time.monotonic() + 0.5)])
         clients[1].join(30)
         assert isinstance(clients[1].error, DeadlineExceeded)
         assert batcher.waiting == 0
@@ -455,8 +455,8 @@ class TestRequestsThatRunAlone:
 def test_requests_that_wait_for_a_batch_do_so_in_the_event_loop(
     model: Doubling, plans: Mapping[str, Plan], in_loop: bool
 ) -> None:
-    assert Batcher(model, plans, "m").answers_in_loop is in_loop
+    assert Batcher(model, plans, "m").answers_in_loop(1) is in_loop
 
 
 def test_requests_to_a_quick_model_are_answered_in_the_event_loop(model: Doubling) -> None:
-    assert Batcher(model, {}, "m", is_quick=True).answers_in_loop
+    assert Batcher(model, {}, "m", is_quick=True).answers_in_loop(1)

@@ -28,17 +28,21 @@ class Bench:
         plans = {"double": Plan(BatchLimits(max_rows=8)), "alone": Plan(None, "it is not pure")}
         self.batcher = Batcher(self.model, plans, "m", is_quick)
 
-    def answers(self, *requests: list[float], signature: str = "double", seconds: float = 30.0) -> list[Outcome]:
+    def answers(
+        self, *requests: list[float], signature: str = "double", seconds: float = 30.0, body_bytes: int = 0
+    ) -> list[Outcome]:
         """What becomes of requests that arrive in one turn of the loop, in their order."""
-        return asyncio.run(self._answers(requests, signature, seconds))
+        return asyncio.run(self._answers(requests, signature, seconds, body_bytes))
 
-    async def _answers(self, requests: tuple[list[float], ...], signature: str, seconds: float) -> list[Outcome]:
+    async def _answers(
+        self, requests: tuple[list[float], ...], signature: str, seconds: float, body_bytes: int = 0
+    ) -> list[Outcome]:
         loop = asyncio.get_running_loop()
         fibers = Fibers(loop)
         outcomes = [loop.create_future() for _ in requests]
         for values, outcome in zip(requests, outcomes, strict=True):
             now = time.monotonic()
-            answer = partial(self._answer, values, signature, Caller(now, now + seconds))
+            answer = partial(self._answer, values, signature, Caller(now, now + seconds, body_bytes=body_bytes))
             fibers.run(answer, outcome.set_result)
         return await asyncio.wait_for(asyncio.gather(*outcomes), 20)
 
@@ -147,12 +151,18 @@ class Wide(Doubling):
 
 
 @pytest.mark.parametrize(("values", "in_loop"), [(ANSWER_BYTES // 4, True), (ANSWER_BYTES // 4 + 1, False)])
-def test_after_a_large_answer_no_more_are_given_in_the_loop(either: Bench, values: int, in_loop: bool) -> None:
+def test_after_a_large_answer_no_request_as_long_is_answered_in_the_loop(
+    either: Bench, values: int, in_loop: bool
+) -> None:
     plans = {"double": Plan(BatchLimits(max_rows=8))}
     either.batcher = Batcher(Wide(values), plans, "m", either.batcher.is_quick)
-    assert either.batcher.answers_in_loop
-    either.answers([1.0])
-    assert either.batcher.answers_in_loop is in_loop
+    assert either.batcher.answers_in_loop(100)
+    either.answers([1.0], body_bytes=100)
+    assert either.batcher.answers_in_loop(100) is in_loop
+    assert either.batcher.answers_in_loop(99)
+    either.answers([1.0], body_bytes=200)
+    assert either.batcher.answers_in_loop(100) is in_loop
+    assert either.batcher.answers_in_loop(99)
 
 
 class NoLongerQuick(Batcher):

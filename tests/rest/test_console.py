@@ -83,6 +83,11 @@ def test_a_version_that_failed_is_listed_with_the_reason(tmp_path: Path) -> None
     assert "signatures" not in version
 
 
+def test_the_details_say_how_many_values_a_request_holds(client: FlaskClient) -> None:
+    holds = result(client.get("/console/models/half_plus_two/versions/1"))["most_values"]
+    assert 2**24 / 16 < holds < 2**24 / 8  # values of 8 to 16 characters in 16 MiB
+
+
 def test_the_details_of_a_signature_are_what_a_form_needs(client: FlaskClient) -> None:
     assert details(client, "half_plus_two", 1, "serving_default") == {
         "name": "serving_default",

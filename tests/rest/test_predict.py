@@ -3,6 +3,7 @@
 A byte order mark before a body makes it one for the slow way, which reads it with another parser.
 """
 
+import base64
 import json
 import re
 from dataclasses import dataclass
@@ -72,9 +73,16 @@ DECIMAL_TOKENS = words("""
 """)
 INTEGER_TOKENS = [str(edge + step) for low, high in RANGES.values() for edge in (low, high) for step in (-1, 0, 1)]
 STRING_TOKENS = words(r""" "" "a" "\u0061" "é" "\ud83d\ude00" "\u0000" "\n\"\\/\/" "},{" "aGk=" """)
+BASE64_TOKENS = words(r"""
+    {"b64":"aGk="} {"b64":"aGk"} {"b64":"aGl="} {"b64":""} {"b64":"\/+8="} {"b64":"\u0061Gk="} {"b64":"aGk\n"}
+    {"b64":"!","b64":"eA=="} {"\u00624":"eA=="} {"\u006264":"eA=="} """)
+WRONG_BASE64_TOKENS = words(r"""
+    {"b64":"!"} {"b64":1} {"b64":null} {"b64":["aGk="]} {"b64":"a"} {"b64":"a==="} {"b64":"===="} {"b64":"aG-_"}
+    {"b64":"aGk=aGk="} {"b64":"a=Gk"} {"b64":"é"} {"b64":"\ud800"} {"b64":"eA==","b64":"!"} {"B64":"eA=="}
+    {"b64":"eA==","x":1} {"b64":"eA==} """)
 WRONG_TOKENS = words(r"""
-    true false null "1" 1.0 1e2 NaN -Infinity 1e999 01 1. - + .5 {} [] [1] [[]] , ] "
-    {"b64":"aGk="} {"b64":"!"} {"b64":1} "\ud800" "\udc00x" "\x" """)
+    true false null "1" 1.0 1e2 NaN -Infinity 1e999 01 1. - + .5 {} [] [1] [[]] , ] " "\ud800" "\udc00x" "\x" """)
+WRONG_TOKENS += [BASE64_TOKENS[0], *WRONG_BASE64_TOKENS]
 WRONG_TOKENS += ["", '"\x01"']
 NUMBERS = st.one_of(
     st.sampled_from(DECIMAL_TOKENS),
@@ -82,6 +90,7 @@ NUMBERS = st.one_of(
     st.floats(width=32, allow_nan=False, allow_infinity=False).map(repr),
     st.integers(-(2**70), 2**70).map(str),
 )
+BASE64 = st.binary(max_size=20).map(lambda value: json.dumps({"b64": base64.b64encode(value).decode()}))
 TOKENS = (
     dict.fromkeys(DECIMALS, NUMBERS)
     | {
@@ -89,7 +98,7 @@ TOKENS = (
         for dtype, (low, high) in RANGES.items()
     }
     | {"bool": st.sampled_from(["true", "false"])}
-    | {"string": st.sampled_from(STRING_TOKENS) | st.text(max_size=4).map(json.dumps)}
+    | {"string": st.sampled_from(STRING_TOKENS + BASE64_TOKENS) | st.text(max_size=4).map(json.dumps) | BASE64}
 )
 MISTAKES = st.sampled_from(WRONG_TOKENS + INTEGER_TOKENS + STRING_TOKENS)
 NAMES = ["a", "b", "é", "", 'q"', "b64"]
@@ -261,6 +270,20 @@ def test_what_is_unusual_is_read_all_the_same(text: str, values: list[float] | N
         assert rows(f'[{text}, "a"]', x=Input("string", 1))[2]["x"][2] == [b"hi", b"a"]
     else:
         assert rows(f"[{text}, 1]", x=Input("float", 1))[2]["x"][2] == np.array(values, np.float32).tobytes()
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1), st.sampled_from(["{}", '{{"x": {}}}']))
+def test_base64_is_the_bytes_that_were_encoded(values: list[bytes], row: str) -> None:
+    written = [row.format(json.dumps({"b64": base64.b64encode(value).decode()})) for value in values]
+    assert rows(f"[{','.join(written)}]", x=Input("string", 1))[2]["x"][2] == values
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("wrong", WRONG_BASE64_TOKENS[:-1])
+def test_the_element_whose_base64_is_wrong_is_told(wrong: str, named: bool) -> None:
+    row = '{"x": %s}' if named else "%s"
+    said = rows(f"[{row % BASE64_TOKENS[0]}, {row % wrong}]", x=Input("string", 1))
+    assert re.search("Failed to process element: 1|at item 1|surrogate", said)
 
 
 def test_an_object_of_b64_is_base64_whatever_the_name_of_the_input() -> None:
