@@ -37,7 +37,7 @@ def create_app(settings: Settings | None = None) -> Application:
     manager = ModelManager(source, loader, settings.model_poll_seconds, board.publish)
     control = ModelControl(orders, source, board, manager.look_now) if settings.allow_model_control else None
     inference = Inference(manager, board, settings.request_timeout_seconds, statistics, control, sees)
-    services.callback(metrics.Counting().close)
+    services.callback(metrics.Counting(statistics.forget).close)
     for log in request_logs:
         services.callback(log.close)
     services.callback(manager.close)

@@ -60,7 +60,7 @@ def prepare(environ: MutableMapping[str, str]) -> Settings:
     plan = capacity.plan(
         capacity.this_machine(count_gpus()),
         wanted_bytes(settings),
-        settings.memory_for_requests,
+        settings.memory_for_requests + settings.kept_bytes,
         settings.workers,
         settings.threads,
     )
@@ -205,10 +205,10 @@ def check_request_memory(settings: Settings) -> None:
 
 def memory_line(settings: Settings) -> str:
     """What a worker may take in memory beside its models, for the log."""
-    requests, worker = settings.memory_for_requests >> 20, capacity.WORKER_BYTES >> 20
+    requests, kept, worker = settings.memory_for_requests >> 20, settings.kept_bytes >> 20, capacity.WORKER_BYTES >> 20
     return (
-        f"each of {settings.workers} workers takes up to {requests} MiB for requests, beside some {worker} MiB of its "
-        f"own and {capacity.MODEL_FACTOR} times the size of its models"
+        f"each of {settings.workers} workers takes up to {requests} MiB for requests and keeps up to {kept} MiB for "
+        f"the next ones, beside some {worker} MiB of its own and {capacity.MODEL_FACTOR} times the size of its models"
     )
 
 

@@ -2,7 +2,8 @@
 
 glibc keeps most of what is freed, in a heap for each thread, and large requests leave holes in all of them: a worker
 would stay as large as the requests that met in it at the worst moment. Looking through the heaps takes a fraction of a
-millisecond, and the pages that are needed again cost little every few seconds.
+millisecond, and the pages that are needed again cost little every few seconds. What is free at the end of a heap that
+is not the first one's is not found so; of that each heap may keep so much.
 """
 
 import ctypes
@@ -12,6 +13,10 @@ import time
 SECONDS = 5.0
 """How often it is done."""
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""As in malloc.h."""
+_MMAP_BYTES = 32 * 1024 * 1024
+
 _libc = ctypes.CDLL(None)
 
 
@@ -19,6 +24,17 @@ def give_back() -> None:
     """Give freed memory back now; nothing where the C library has no way to."""
     if hasattr(_libc, "malloc_trim"):
         _libc.malloc_trim(ctypes.c_size_t(0))
+
+
+def keep(size: int) -> None:
+    """Have each heap keep no more than so many free bytes at its end, where glibc would come to keep 64 MiB.
+
+    Saying so also ends that glibc learns from which size on memory is not the heaps' but the system's. It is said to be
+    32 MiB, the most that it would have learnt.
+    """
+    if hasattr(_libc, "mallopt"):
+        _libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+        _libc.mallopt(_M_TRIM_THRESHOLD, min(size, 2 * _MMAP_BYTES))
 
 
 def give_back_regularly() -> None:

@@ -2,19 +2,21 @@
 
 With a directory in PROMETHEUS_MULTIPROC_DIR the metrics of all worker processes count together. Their files are named
 by the number of the worker, and one that takes the place of another counts on in its files: counts never go down, and
-the files of workers that have ended do not pile up.
+the files of workers that have ended do not pile up. What is counted of a version leaves when the version has long gone.
 
 What happens for each request is only noted, and counted ten times a second: counting many at once costs an eighth.
 """
 
 import logging
-import os
 import threading
+import time
+import warnings
 from bisect import bisect_left
 from collections import Counter as Counts
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Protocol
 
@@ -29,57 +31,36 @@ from prometheus_client import (
     generate_latest,
     values,
 )
-from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from serving import metric_values
 
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
-_worker = "parent"
-
-
-def _this_worker() -> str:
-    return _worker
-
-
 if values.ValueClass is not values.MutexValue:  # there are several processes; this must be before any metric
-    values.ValueClass = values.MultiProcessValue(_this_worker)
+    values.ValueClass = metric_values.Value
+    warnings.filterwarnings("ignore", "Removal of labels", UserWarning)  # which is done here, see `forget_gone`
 
 
 def count_as(worker: int, directory: Path) -> None:
     """Count as the worker of this number from now on; called in it, before it counts anything."""
-    global _worker
-    for file in _files(directory, worker):
-        if not _is_readable(file):  # the one before was killed while it made the file
-            file.unlink()
-    for kind in ("counter", "histogram", "gauge_livesum"):
-        _reserve(directory / f"{kind}_{worker}.db")
-    _worker = str(worker)
-
-
-def _reserve(file: Path) -> None:
-    """Give a file its place on the disk now: to count in memory that has none, once the disk is full, is fatal."""
-    try:
-        with file.open("ab") as opened:
-            os.posix_fallocate(opened.fileno(), 0, FILE_BYTES)
-    except OSError as error:
-        log.error("there may be no room for metrics, and the worker end when it counts: %s", error)
+    now = time.monotonic()
+    for labels in metric_values.count_as(worker, directory):
+        if labels.get("version"):
+            _gone.setdefault((labels["model"], labels["version"]), now)  # until it is shown
 
 
 def forget_worker(worker: int, directory: Path) -> None:
     """Forget what a worker that has ended had to say of itself; what it has counted stays."""
-    for file in _files(directory, worker):
+    for file in metric_values.files(directory, worker):
         if file.name.startswith("gauge_live"):
             file.unlink()
 
 
-def _files(directory: Path, worker: int) -> list[Path]:
-    return list(directory.glob(f"*_{worker}.db"))
-
-
-FILE_BYTES = 2**20
-"""What prometheus_client makes its files of at first: room for some thousands of metrics."""
+GONE_SECONDS = 300.0
+"""How long the metrics of a version stay that is shown no more: whoever reads them gets to see the last of it."""
 
 COUNT_SECONDS = 0.1
 """How often what was noted is counted."""
@@ -159,9 +140,11 @@ _counting = threading.Lock()
 
 
 class Counting:
-    """Counts what is noted, in a thread of its own, until it is closed; twice is safe."""
+    """Counts what is noted and forgets what is gone, in a thread of its own, until closed; twice is safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, forgotten: Callable[[str, int], None] = lambda model, version: None) -> None:
+        """`forgotten` is called with each version whose metrics are forgotten."""
+        self._forgotten = forgotten
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
         self._thread.start()
@@ -174,19 +157,61 @@ class Counting:
     def _run(self) -> None:
         while not self._closing.wait(COUNT_SECONDS):
             count_noted()
+            for model, version in forget_gone(time.monotonic()):
+                self._forgotten(model, version)
         count_noted()
 
 
 def show_model_states(states: Mapping[tuple[str, int], str]) -> None:
-    """Set the states of all model versions of this process, by model and version; those not named have none."""
-    for model, version, state in _shown_states - {(*key, state) for key, state in states.items()}:
-        MODEL_STATE.labels(model, str(version), state).set(0)
-    for (model, version), state in states.items():
-        MODEL_STATE.labels(model, str(version), state).set(1)
-        _shown_states.add((model, version, state))
+    """Set the states of all model versions of this process, by model and version; those not named have none.
+
+    A version that is not named any more is gone, and so are its metrics after a while; see `forget_gone`.
+    """
+    shown = {(model, str(version)): state for (model, version), state in states.items()}
+    with _showing:
+        for key, state in _shown.items():
+            if shown.get(key) != state:
+                MODEL_STATE.labels(*key, state).set(0)
+            if key not in shown:
+                _gone[key] = time.monotonic()
+        for key, state in shown.items():
+            MODEL_STATE.labels(*key, state).set(1)
+            _gone.pop(key, None)
+        _shown.clear()
+        _shown.update(shown)
 
 
-_shown_states: set[tuple[str, int, str]] = set()
+def forget_gone(now: float) -> list[tuple[str, int]]:
+    """Forget the metrics of versions that have been gone for GONE_SECONDS, and of models without any other; which."""
+    with _showing:
+        over = [key for key, since in _gone.items() if now - since >= GONE_SECONDS]
+        if not over:
+            return []
+        for key in over:
+            del _gone[key]
+        models = {model for model, _ in over} - {model for model, _ in (*_shown, *_gone)}
+        _remove([{"model": model, "version": version} for model, version in over], _OF_VERSIONS)
+        _remove([{"model": model} for model in models], _OF_MODELS)
+        metric_values.forget(
+            lambda labels: (labels.get("model"), labels.get("version")) in over or labels.get("model") in models
+        )
+    return [(model, int(version)) for model, version in over]
+
+
+def _remove(gone: Iterable[dict[str, str]], metrics: Iterable[Counter | Histogram | Gauge]) -> None:
+    for labels, metric in product(gone, metrics):
+        metric.remove_by_labels(labels)
+    request_metrics.cache_clear()
+    run_metrics.cache_clear()
+
+
+_OF_VERSIONS = (REQUESTS, RUN_SECONDS, MODEL_STATE)
+_OF_MODELS = (REQUEST_SECONDS, ROWS, BATCH_ROWS, LOAD_SECONDS)
+_shown: dict[tuple[str, str], str] = {}
+"""The state of each version, by its model and its number."""
+_gone: dict[tuple[str, str], float] = {}
+"""Since when versions that still have metrics are shown no more."""
+_showing = threading.Lock()
 
 
 def render(directory: Path | None, sees: Callable[[str], bool] | None = None) -> bytes:
@@ -241,16 +266,6 @@ class _WorkersCollector:
         self._directory = directory
 
     def collect(self) -> Iterable[Metric]:
-        files = [str(file) for file in sorted(self._directory.glob("*.db")) if _is_readable(file)]
+        files = [str(file) for file in sorted(self._directory.glob("*.db")) if metric_values.is_readable(file)]
         merged: Iterable[Metric] = MultiProcessCollector.merge(files, accumulate=True)
         return merged
-
-
-def _is_readable(file: Path) -> bool:
-    try:
-        for _ in MmapedDict.read_all_values_from_file(str(file)):
-            pass
-    except Exception as error:  # whatever a half-written file makes the reader raise
-        log.debug("metric file %s is left out: %s", file.name, error)
-        return False
-    return True

@@ -232,6 +232,11 @@ class Settings:
         return self.memory_for_requests - self.bodies_bytes - self.texts_bytes
 
     @property
+    def kept_bytes(self) -> int:
+        """What the threads of a worker may keep, for the next requests, of the memory that they have freed."""
+        return self.memory_for_requests // REQUEST_MEMORY_SHARES
+
+    @property
     def memory_for_requests(self) -> int:
         """What the requests of a worker may take together."""
         return self.request_memory_bytes or 40 * self.max_body_bytes

@@ -90,9 +90,11 @@ class LoopWorker(Worker):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until told to stop."""
         sys.setswitchinterval(SWITCH_SECONDS)
+        settings = Settings.from_environ()
+        heap.keep(settings.kept_bytes // (settings.threads or capacity.THREADS))
         heap.give_back_regularly()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Front(self, Settings.from_environ()).serve())
+            runner.run(_Front(self, settings).serve())
 
 
 class _Front:

@@ -20,6 +20,7 @@ LAYERS = (
         "serving/heap.py",
         "serving/logs.py",
         "serving/metrics.py",
+        "serving/metric_values.py",
         "serving/fibers.py",
         "serving/generations.py",
         "serving/lanes.py",
@@ -68,6 +69,7 @@ MAY_IMPORT = {
         "serving/access/",
         "serving/logs.py",
         "serving/metrics.py",
+        "serving/metric_values.py",
         "serving/fibers.py",
         "serving/caller.py",
         "serving/memory.py",
@@ -77,7 +79,7 @@ MAY_IMPORT = {
         "serving/watchdog.py",
         "gunicorn.conf.py",
     ),
-    "prometheus_client": ("serving/metrics.py",),
+    "prometheus_client": ("serving/metrics.py", "serving/metric_values.py"),
 }
 """Libraries that only these places may know."""
 

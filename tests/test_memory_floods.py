@@ -18,8 +18,8 @@ from tests.tensors.reading import VALUES, rows
 BODY_BYTES = 2 * MEBI
 ROOM = 40 * BODY_BYTES
 THREADS = 8
-SLACK = THREADS * 8 * BODY_BYTES
-"""What is not counted: the answers that threads are making, small bodies, and what the allocator keeps for a while."""
+SLACK = ROOM // 5 + 64 * MEBI
+"""What threads may keep of what they have freed; and what a worker takes once, when it first answers such requests."""
 SECONDS = 6
 CLIENTS = 24
 

@@ -71,3 +71,81 @@ def test_what_is_counted_has_its_place_on_the_disk_before_that_is_full(directory
     files = [file.stat() for file in directory.iterdir()]
     assert len(files) == 3
     assert all(file.st_blocks * 512 >= file.st_size for file in files)
+
+
+GONE = """
+import os, sys
+from pathlib import Path
+from serving import metrics
+
+directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) if sys.argv[1] == "shared" else None
+if directory:
+    metrics.count_as(0, directory)
+
+def serve(version):
+    states = {("half", version): "AVAILABLE"} if version else {}
+    metrics.show_model_states(states | {("other", 1): "AVAILABLE"})
+    metrics.note(metrics.request_metrics("half", str(version), "predict", 200)[0], version)
+    metrics.note(metrics.run_metrics("half", version)[0], 0.001)
+
+def forget(seconds):
+    metrics.count_noted()
+    return metrics.forget_gone(metrics.time.monotonic() + seconds)
+
+serve(1)
+serve(2)
+print("too soon", forget(metrics.GONE_SECONDS - 10))
+print("in time", forget(metrics.GONE_SECONDS + 10))
+serve(2)
+print("again", forget(metrics.GONE_SECONDS + 10))
+print(metrics.render(directory).decode())
+metrics.show_model_states({("other", 1): "AVAILABLE"})
+print("the model", forget(metrics.GONE_SECONDS + 10))
+print("left", "half" in metrics.render(directory).decode(), "other" in metrics.render(directory).decode())
+"""
+
+
+@pytest.mark.parametrize("where", ["shared", "alone"])
+def test_the_metrics_of_a_version_that_is_gone_leave_after_a_while(directory: Path, where: str) -> None:
+    shared = {"PROMETHEUS_MULTIPROC_DIR": directory} if where == "shared" else {}
+    out = subprocess.run(
+        [sys.executable, "-W", "error", "-c", GONE, where],
+        cwd=ROOT,
+        env=environment(**shared),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    assert "too soon []\nin time [('half', 1)]\nagain []\n" in out
+    assert value(out, 'serving_requests_total{method="predict",model="half",status="200",version="2"}') == 4
+    assert 'serving_model_state{model="half",state="AVAILABLE",version="2"} 1.0' in out
+    assert 'version="1"}' not in out.replace('model="other",state="AVAILABLE",version="1"', "")
+    assert "the model [('half', 2)]\nleft False True" in out
+
+
+TAKES_OVER = """
+import os
+from pathlib import Path
+from serving import metrics
+
+directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+metrics.count_as(0, directory)
+metrics.show_model_states({("half", 2): "AVAILABLE"})
+print(metrics.forget_gone(metrics.time.monotonic() + metrics.GONE_SECONDS + 1))
+print(metrics.render(directory).decode())
+"""
+
+
+def test_a_worker_forgets_the_versions_that_were_gone_before_it_began(directory: Path) -> None:
+    run(directory, 0, 5)
+    out = subprocess.run(
+        [sys.executable, "-c", TAKES_OVER],
+        cwd=ROOT,
+        env=environment(PROMETHEUS_MULTIPROC_DIR=directory),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    assert "[('half', 1)]" in out
+    assert value(out, "serving_request_seconds_count") == 5  # of a model that is still there
+    assert value(out, "serving_requests_total{") == 0

@@ -25,6 +25,7 @@ import numpy as np
 import orjson
 
 from serving.errors import InvalidArgument, NotAcceptable, UnsupportedMediaType
+from serving.tensors.cost import answer_bytes
 from serving.tensors.echo import cut
 from serving.tensors.encode import NonFinite, check_rows, encode_flat
 from serving.tensors.spec import Array, DType, Kind, TensorSpec, shape_text, strings
@@ -37,6 +38,8 @@ SHOWN_CHARACTERS = 64
 """How much of a cell or a name an error text repeats."""
 NAMES_CHARACTERS = 1024
 
+_WRITTEN_CELL_BYTES = 128
+"""What a cell takes while it is written, beside what it takes as JSON."""
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 Heed = Callable[[], None]
@@ -276,6 +279,11 @@ def encode_csv(outputs: Mapping[str, Array], non_finite: NonFinite) -> bytes:
     writer.writerow(header)
     writer.writerows(zip(*columns, strict=True))
     return text.getvalue().encode()
+
+
+def csv_bytes(outputs: Mapping[str, Array]) -> int:
+    """The most that these tensors take together with the table that they are written as."""
+    return answer_bytes(outputs) + sum(array.size for array in outputs.values()) * _WRITTEN_CELL_BYTES
 
 
 def _cells(name: str, vector: Array, non_finite: NonFinite) -> list[str]:

@@ -197,6 +197,8 @@ class ModelManager:
         if self._garbage.is_set():
             self._garbage.clear()
             gc.unfreeze()
+            gc.collect()
+            gc.freeze()  # and look once more below, or a quarter as much garbage would pile up as was looked at here
         elif not self._has_loaded:
             return
         self._has_loaded = False

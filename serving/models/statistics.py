@@ -152,6 +152,15 @@ class Statistics:
             totals.add(memoryview(memory).cast("q"))
         return totals
 
+    def forget(self, model: str, version: int) -> None:
+        """Drop what this process has counted for a model version that is gone."""
+        with self._lock:
+            if self._counters.pop((model, version), None) is None:
+                return
+            del self._memory[model, version]  # unmapped when the last request that may still count here is over
+        if self._directory is not None:
+            (self._directory / f"{self._index}-{_name(model, version)}").unlink(missing_ok=True)
+
     def _make(self, model: str, version: int) -> Counters:
         key = (model, version)
         with self._lock:

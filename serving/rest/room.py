@@ -7,19 +7,26 @@ turns out to be needed beyond that is there or the request is refused, or it is 
 Reading holds the interpreter, so waiting for memory costs no time.
 """
 
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from traceback import clear_frames
 
+import numpy as np
+
 from serving.errors import PayloadTooLarge, ServingError, Unavailable
+from serving.fibers import current
 from serving.memory import Memory
 from serving.request_body import LARGE_BYTES
+from serving.rest.application import Answer
 from serving.rest.body import read_buffer
 from serving.rest.trace import trace
 from serving.settings import Settings, environ_name
-from serving.tensors.cost import objects_bytes
+from serving.tensors.cost import FEW_BYTES, answer_bytes, objects_bytes
 from serving.tensors.spec import Array, memory_bytes
 
-UNCOUNTED_TEXT_BYTES = 256 * 1024
+Tensors = Mapping[str, Array]
+
+UNCOUNTED_TEXT_BYTES = FEW_BYTES
 """Smaller texts are not counted: what is answered in the event loop never waits."""
 WAIT_SECONDS = 1.0
 """How long a request waits for memory that others have."""
@@ -61,10 +68,28 @@ class Room:
         """What to read the tensors of the request in hand in, as a context that gives back what was taken."""
         return Objects(self._objects)
 
-    def note_tensors(self, body: memoryview | bytes, tensors: Mapping[str, Array]) -> None:
+    def note_tensors(self, body: memoryview | bytes, tensors: Tensors) -> None:
         """Count the tensors that the body of the request in hand has brought, until it is answered."""
         if len(body) > UNCOUNTED_TEXT_BYTES:
             self._count(sum(map(memory_bytes, tensors.values())))
+
+    def write(
+        self, outputs: Tensors, write: Callable[[], Answer], cost: Callable[[Tensors], int] = answer_bytes
+    ) -> Answer:
+        """The answer that `write` makes of these tensors, as soon as there is memory for it.
+
+        `cost` is what that is at most. What the answer is as text stays counted until it has been sent. One that takes
+        more than there ever is waits until it has all of it. In the event loop nothing waits: a model that gives large
+        answers there soon gives none there.
+        """
+        size = cost(outputs) if current() is None else 0
+        if size <= UNCOUNTED_TEXT_BYTES:
+            return write()
+        with self.reading() as objects:
+            objects.need(min(size, self._objects.limit))
+            answer = write()
+            objects.keep(answer)
+        return answer
 
     def leave(self) -> None:
         """Give back what the request in hand has taken until its answer was made."""
@@ -98,9 +123,9 @@ class Objects:
         self._memory = memory
         self._taken = 0
 
-    def make_room(self, text: memoryview | bytes) -> None:
-        """Take what the objects of a text may need; PayloadTooLarge or Unavailable where there is not as much."""
-        self.need(objects_bytes(memoryview(text)) if len(text) > UNCOUNTED_TEXT_BYTES else 0)
+    def make_room(self, text: memoryview | bytes, more: int = 0) -> None:
+        """Take what the objects of a text may need, and more; PayloadTooLarge or Unavailable where there is less."""
+        self.need((objects_bytes(memoryview(text)) if len(text) > UNCOUNTED_TEXT_BYTES else 0) + more)
 
     def need(self, size: int) -> None:
         """Have so many bytes in all, unless they are few; PayloadTooLarge or Unavailable where there are fewer."""
@@ -112,6 +137,20 @@ class Objects:
     def need_more(self, size: int) -> None:
         """Have so many bytes beside those there are, likewise."""
         self.need(self._taken + size)
+
+    def keep(self, answer: Answer) -> None:
+        """Leave as much of what was taken with an answer as it takes, until it is gone; give back the rest."""
+        answer.body, answer.tail = b"", [self._kept(piece) for piece in (answer.body, *answer.tail)]
+
+    def _kept(self, piece: bytes | memoryview) -> bytes | memoryview:
+        """A piece of memory that gives back what was taken for it when nobody holds it any more."""
+        size = min(len(piece), self._taken)
+        if size <= UNCOUNTED_TEXT_BYTES:
+            return piece
+        held = np.frombuffer(piece, np.uint8)
+        weakref.finalize(held, self._memory.give_back, size)
+        self._taken -= size
+        return held.data
 
     def give_back(self) -> None:
         """Give back what was taken. Twice is safe."""

@@ -8,8 +8,8 @@ The path is matched as it was sent, since NAME and L are percent-decoded only af
 """
 
 import re
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,7 +19,7 @@ from flask import Blueprint
 from serving import inference
 from serving.access.grants import Need, Right
 from serving.errors import InvalidArgument, MethodNotAllowed, NotFound, ServingError
-from serving.inference import Inference, ModelChoice
+from serving.inference import CLASSIFY_OUTPUTS, Inference, ModelChoice
 from serving.models.lifecycle import Handle, VersionStatus
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
@@ -34,6 +34,7 @@ from serving.settings import Settings
 from serving.tensors import encode
 from serving.tensors.examples import decode_examples
 from serving.tensors.parse import parse
+from serving.tensors.spec import Array
 
 _NAME = r"/(?P<name>[^/:]+)"
 _CHOICE = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
@@ -110,7 +111,8 @@ class _Protocol:
             self._room.note_tensors(body, asked.inputs)
             media_type = answers.choose(accepted, asked.signature)
             outputs = self._models.run(handle, asked.signature, asked.inputs, notes.caller)
-        return _versioned(answers.write(media_type, outputs, asked.in_rows, self._settings.non_finite), handle.version)
+        write = partial(answers.write, media_type, outputs, asked.in_rows, self._settings.non_finite)
+        return _versioned(self._room.write(outputs, write, answers.cost(media_type)), handle.version)
 
     def _sent(self, body: bytes | memoryview, need: Callable[[int], None]) -> readers.Sent:
         environ = trace().environ
@@ -128,14 +130,22 @@ class _Protocol:
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_classify)
             classes, scores = self._models.classify(handle, signature, examples, trace().caller)
-        return _versioned_json(encode.encode_classes(classes, scores, self._settings.non_finite), handle.version)
+        outputs = {
+            name: array for name, array in zip(CLASSIFY_OUTPUTS, (classes, scores), strict=True) if array is not None
+        }
+        return self._write(handle, outputs, lambda: encode.encode_classes(classes, scores, self._settings.non_finite))
 
     def _regress(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
         signature_name, examples = self._examples(body)
         with self._borrow(choice) as handle:
             signature = _example_signature(handle, signature_name, inference.check_regress)
             values = self._models.regress(handle, signature, examples, trace().caller)
-        return _versioned_json(encode.encode_regressions(values, self._settings.non_finite), handle.version)
+        return self._write(
+            handle, {"outputs": values}, lambda: encode.encode_regressions(values, self._settings.non_finite)
+        )
+
+    def _write(self, handle: Handle, outputs: Mapping[str, Array], encoded: Callable[[], bytes]) -> Answer:
+        return _versioned(self._room.write(outputs, lambda: json_answer(encoded())), handle.version)
 
     def _metadata(self, choice: ModelChoice) -> Answer:
         with self._borrow(choice) as handle:

@@ -6,7 +6,8 @@ written raw, also where they are not UTF-8, and as `{"b64": "..."}` when the out
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import ml_dtypes
@@ -14,12 +15,13 @@ import numpy as np
 import orjson
 
 from serving.errors import FailedPrecondition, InvalidArgument
-from serving.tensors.spec import DTYPES, Array
+from serving.tensors.spec import DTYPES, Array, is_base64
 
 NonFinite = Literal["literal", "null", "error"]
 """How NaN and infinities are written: as bare tokens, as null, or not at all."""
 
-_BYTES_SUFFIX = "_bytes"
+PIECE_BYTES = 64 * 1024
+_NULL = re.compile(b"null")
 _DTYPES = {dtype.numpy for dtype in DTYPES.values()}
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
@@ -94,7 +96,7 @@ def _writable(name: str, array: Array, non_finite: NonFinite) -> Any:
     """A value that orjson writes as the tensor."""
     array = np.asarray(array)
     if array.dtype == object:
-        return _bytes(array) if name.endswith(_BYTES_SUFFIX) else _strings(array)
+        return _bytes(array) if is_base64(name) else _strings(array)
     if array.dtype == ml_dtypes.bfloat16:
         array = array.astype(np.float32)
     if array.dtype not in _DTYPES:
@@ -112,9 +114,19 @@ def _with_non_finite(name: str, array: Array, non_finite: NonFinite) -> Any:
     text = orjson.dumps(np.ascontiguousarray(array) if array.ndim else array[()], option=_OPTIONS)
     if non_finite == "null":
         return orjson.Fragment(text)
-    tokens = [_token(value) for value in array[~np.isfinite(array)]]
-    pieces = text.split(b"null")
-    return orjson.Fragment(b"".join(piece + token for piece, token in zip(pieces, [*tokens, b""], strict=True)))
+    values = array[~np.isfinite(array)]
+    if np.isnan(values).all():
+        return orjson.Fragment(text.replace(b"null", b"NaN"))
+    return orjson.Fragment(b"".join(_named(text, map(_token, values))))
+
+
+def _named(text: bytes, tokens: Iterator[bytes]) -> Iterator[bytes]:
+    """The text with the tokens in place of its nulls, in pieces: each null becomes several objects for a moment."""
+    start = 0
+    while start < len(text):
+        stop = text.find(b",", start + PIECE_BYTES) + 1 or len(text)
+        yield _NULL.sub(lambda _: next(tokens), text[start:stop])
+        start = stop
 
 
 def _token(value: np.floating[Any]) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from serving.tensors.cost import MakeRoom, unbounded
+from serving.tensors.cost import MakeRoom, numbers_bytes, unbounded
 from serving.tensors.outline import Outline
 from serving.tensors.skim import FROM_BYTES, can_skim, skim
 from serving.tensors.spec import Array, TensorSpec
@@ -29,16 +29,17 @@ class Reader:
 
     def read(self, found: Outline, make_room: MakeRoom = unbounded) -> Tensors | None:
         """The tensors of a request; None for whatever is unusual."""
-        tensors = self._skim(found.text)
+        tensors = self._skim(found.text, make_room)
         if tensors is None:
             make_room(found.text)
             tensors = self._read_typed(found)
         return None if tensors is None else Tensors(tensors)
 
-    def _skim(self, text: memoryview) -> dict[str, Array] | None:
+    def _skim(self, text: memoryview, make_room: MakeRoom) -> dict[str, Array] | None:
         only = self._only
         if only is None or only.dtype is None or len(text) < FROM_BYTES or b"{" in bytes(text[:_GLANCE]):
             return None
+        make_room(b"", numbers_bytes(text))
         array = skim(text, only.dtype)
         return None if array is None else {only.name: array}
 

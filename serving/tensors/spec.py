@@ -93,6 +93,11 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "[" + ",".join(map(str, shape)) + "]"
 
 
+def is_base64(name: str) -> bool:
+    """Whether the strings of an output are written as base64, which upstream tells from its name."""
+    return name.endswith("_bytes")
+
+
 def memory_bytes(array: Array) -> int:
     """About what a tensor takes in memory; its strings without their text."""
     return array.size * _STRING_BYTES if array.dtype == object else array.nbytes

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from serving.errors import InvalidArgument
-from serving.tensors.cost import MakeRoom, unbounded
+from serving.tensors.cost import MakeRoom, numbers_bytes, unbounded
 from serving.tensors.parse import parse
 from serving.tensors.skim import FROM_BYTES
 
@@ -46,7 +46,7 @@ def parse_around(body: bytes, make_room: MakeRoom = unbounded) -> Any:
         make_room(body)
         return parse(body)
     around = _without(body, spans)
-    make_room(around)
+    make_room(around, numbers_bytes(memoryview(body)))
     unread = {f"{_MARK}{start}": Unread(memoryview(body)[start:end], body, make_room) for start, end in spans}
     try:
         document = parse(around)

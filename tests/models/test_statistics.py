@@ -47,6 +47,17 @@ def test_a_worker_that_takes_the_place_of_another_counts_on(tmp_path: Path) -> N
     assert Statistics(tmp_path, 1).read("half", 1).rows == 5
 
 
+def test_what_is_forgotten_is_counted_from_zero(tmp_path: Path) -> None:
+    for statistics in (Statistics(None, 0), Statistics(tmp_path, 0)):
+        statistics.of("half", 1).ran(2, 10)
+        statistics.of("half", 2).ran(1, 10)
+        statistics.forget("half", 1)
+        statistics.forget("half", 3)
+        assert (statistics.read("half", 1).rows, statistics.read("half", 2).rows) == (0, 1)
+        statistics.of("half", 1).ran(5, 10)
+        assert statistics.read("half", 1).rows == 5
+
+
 def test_any_name_of_a_model_will_do(tmp_path: Path) -> None:
     names = ["../half", "a/b", "x" * 1000, "é", "\udc80"]
     for number, name in enumerate(names):

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse
 
+from serving.answers import Written
 from serving.inference import Inference
+from serving.wsgi import SENDS_MEMORY, call
 from tests import saved_models
 from tests.inputs.pictures import bare_png
 from tests.rest.api import error, result, serve
@@ -146,7 +148,7 @@ def test_while_others_have_the_memory_large_requests_are_to_come_again_and_small
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second of two large requests finds too little left for its text."""
-    large = b'{"instances": [' + b"1.0," * 600_000 + b"1.0]}"
+    large = b'{"instances": [' + b"1.0000," * 340_000 + b"1.0]}"
     with in_hand(client, monkeypatch, data=large):
         response = client.post(PREDICT, data=large)
         assert "try again later" in error(response, 503)
@@ -168,3 +170,24 @@ def test_compressed_requests_are_answered_while_others_are_in_hand(
         for _ in range(3):
             assert post_packed(client, less(b"1.0")).status_code == 200
             assert client.post(PREDICT, data=less(b"2.0")).status_code == 200
+
+
+def test_answers_that_nobody_has_read_yet_are_counted(client: FlaskClient) -> None:
+    body = b'{"instances": [' + b"1.0000," * 150_000 + b"1.0]}"
+
+    def send() -> Written:
+        environ = EnvironBuilder(PREDICT, method="POST", data=body).get_environ() | {SENDS_MEMORY: True}
+        return call(client.application, environ, keep_alive=True)
+
+    unread = [send() for _ in range(8)]  # 0.6 MB each, and another takes 7.2 of 12 MB while it is written
+    assert {bytes(answer[0]).split(b"\r\n")[0] for answer in unread} == {b"HTTP/1.1 200 OK"}
+    assert "try again later" in error(client.post(PREDICT, data=body), 503)
+    assert result(client.post(PREDICT, data=b'{"instances": [1.0]}')) == {"predictions": [2.5]}
+    unread.clear()
+    assert client.post(PREDICT, data=body).status_code == 200
+
+
+def test_an_answer_that_takes_more_than_there_is_is_given_to_who_has_all_of_it(client: FlaskClient) -> None:
+    for _ in range(3):
+        answer = client.post(PREDICT, data=b'{"instances": [' + b"1.0000," * 340_000 + b"1.0]}")
+        assert len(result(answer)["predictions"]) == 340_001

@@ -312,6 +312,15 @@ def test_a_decimal_scalar_is_a_bare_number(dtype: Any) -> None:
 
 
 NOT_FINITE = [[[math.nan, 1.0], [math.inf, 0.5]], [[-math.inf, -0.0], [2.0, math.nan]]]
+
+
+def test_many_values_that_are_not_finite_are_each_written_as_themselves() -> None:
+    values = np.arange(100_000, dtype=np.float32)
+    values[::3], values[1::3] = np.nan, -np.inf
+    text = encode_columns({"y": values}, "literal").decode().removeprefix('{"outputs":[').removesuffix("]}").split(",")
+    assert text == ["NaN" if at % 3 == 0 else "-Infinity" if at % 3 == 1 else f"{at}.0" for at in range(100_000)]
+
+
 TOKENS = b"[[[NaN,1.0],[Infinity,0.5]],[[-Infinity,-0.0],[2.0,NaN]]]"
 NULLS = b"[[[null,1.0],[null,0.5]],[[null,-0.0],[2.0,null]]]"
 

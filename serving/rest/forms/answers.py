@@ -1,6 +1,6 @@
 """Answers of predict in the form that the caller accepts: JSON, or an array, or a table."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from werkzeug.datastructures import MIMEAccept
@@ -8,10 +8,11 @@ from werkzeug.http import parse_accept_header
 
 from serving.errors import NotAcceptable
 from serving.inputs.npy import encode_npy
-from serving.inputs.table import encode_csv
+from serving.inputs.table import csv_bytes, encode_csv
 from serving.models.servable import Signature
 from serving.rest.application import Answer, json_answer
 from serving.rest.forms.media import CSV, JSON, MAX_HEADERS, NPY, media_type
+from serving.tensors.cost import answer_bytes
 from serving.tensors.encode import NonFinite, encode_columns, encode_rows
 from serving.tensors.spec import Array, Kind
 
@@ -58,6 +59,11 @@ def obstacle(offer: str, signature: Signature) -> str:
         if offer == CSV and spec.shape is not None and len(spec.shape) not in (1, 2):
             return f'output "{name}" has shape {spec.shape_text()}'
     return ""
+
+
+def cost(media: str) -> Callable[[Mapping[str, Array]], int]:
+    """What tells how much memory it takes at most to write tensors as a type."""
+    return csv_bytes if media == CSV else answer_bytes
 
 
 def write(media: str, outputs: Mapping[str, Array], in_rows: bool, non_finite: NonFinite) -> Answer:

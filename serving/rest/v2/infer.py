@@ -1,7 +1,7 @@
 """Inference: the body of a request to tensors, through the model, and to the body of an answer."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serving.errors import InvalidArgument
@@ -65,9 +65,13 @@ class Infer:
                 input_ns = time.perf_counter_ns() - started
                 tensors = self._models.run(handle, signature, inputs, notes.caller)
                 started = time.perf_counter_ns()
-                pieces = render(handle, wanted, tensors, self._settings.non_finite)
+                answer = self._room.write(tensors, lambda: self._written(handle, wanted, tensors))
                 self._models.note_conversion(handle, input_ns, time.perf_counter_ns() - started)
-        return _versioned(pieces, any(output.binary for output in outputs), handle.version)
+        return answer
+
+    def _written(self, handle: Handle, wanted: Wanted, tensors: Mapping[str, Array]) -> Answer:
+        pieces = render(handle, wanted, tensors, self._settings.non_finite)
+        return _versioned(pieces, any(output.binary for output in wanted.outputs), handle.version)
 
 
 def _inputs(signature: Signature, sent: Any, tail: memoryview) -> dict[str, Array]:
