@@ -59,7 +59,7 @@ def forget_worker(worker: int, directory: Path) -> None:
             file.unlink()
 
 
-GONE_SECONDS = 120.0
+GONE_SECONDS = 60.0
 """How long the metrics of a version stay that is shown no more: who reads them once a minute sees the last of it."""
 
 COUNT_SECONDS = 0.1
