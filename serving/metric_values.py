@@ -136,13 +136,13 @@ def _open(kind: str) -> MmapedDict:
 def _take_out(kind: str, are_gone: Callable[[Labels], bool]) -> None:
     """Replace a file by one without some values; readers have the one or the other."""
     old = _files[kind]
-    kept = [entry for entry in old.read_all_values() if not are_gone(labels_of(entry[0]))]
     draft = _path(kind).with_suffix(".new")
     draft.unlink(missing_ok=True)
     _reserve(draft)
     new = MmapedDict(str(draft))
-    for key, value, timestamp in kept:
-        new.write_value(key, value, timestamp)
+    for key, value, timestamp in old.read_all_values():
+        if not are_gone(labels_of(key)):
+            new.write_value(key, value, timestamp)
     draft.replace(_path(kind))
     _files[kind] = new
     old.close()

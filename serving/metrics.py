@@ -59,8 +59,8 @@ def forget_worker(worker: int, directory: Path) -> None:
             file.unlink()
 
 
-GONE_SECONDS = 300.0
-"""How long the metrics of a version stay that is shown no more: whoever reads them gets to see the last of it."""
+GONE_SECONDS = 60.0
+"""How long the metrics of a version stay that is shown no more: who reads them once a minute sees the last of it."""
 
 COUNT_SECONDS = 0.1
 """How often what was noted is counted."""

@@ -18,7 +18,7 @@ from tests.tensors.reading import VALUES, rows
 BODY_BYTES = 2 * MEBI
 ROOM = 40 * BODY_BYTES
 THREADS = 8
-SLACK = ROOM // 5 + 64 * MEBI
+SLACK = ROOM // 5 + 96 * MEBI
 """What threads may keep of what they have freed; and what a worker takes once, when it first answers such requests."""
 SECONDS = 6
 CLIENTS = 24
