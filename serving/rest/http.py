@@ -98,6 +98,7 @@ def attach(
 
     @app.errorhandler(Exception)
     def answer_error(error: Exception) -> Answer:
+        request.routing_exception = None  # whose traceback holds what holds the request
         if isinstance(error, HTTPException) and error.code not in (None, 404, 405):
             return json_answer(_error_body(error.description or error.name), error.code)
         return _error_answer(_as_serving_error(error), settings.upstream_status)
@@ -119,9 +120,12 @@ def attach(
             recorder.record(notes, sent, answer.status, time.perf_counter() - notes.started)
         return answer
 
-    if guard is not None:
-        app.teardown_request(lambda _: guard.release(trace()))
-    app.teardown_request(lambda _: end())
+    @app.teardown_request
+    def let_go(_: BaseException | None) -> None:
+        notes = end()
+        if guard is not None and notes is not None:
+            guard.release(notes)
+
     app.extensions["note_refusal"] = recorder.note_refusal
 
 
@@ -237,5 +241,6 @@ def _compress(answer: Answer, accepted: str) -> None:
     if encoding is None:
         return
     stream = zlib.compressobj(level=1, wbits=_ENCODINGS[encoding])
-    answer.body = stream.compress(answer.join()) + stream.flush()
+    answer.body = b"".join((*map(stream.compress, (answer.body, *answer.tail)), stream.flush()))
+    answer.tail = ()
     answer.headers["Content-Encoding"] = encoding

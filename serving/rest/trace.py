@@ -43,14 +43,19 @@ def begin(environ: Environ, notes: Trace) -> None:
     _in_hand.set(environ)
 
 
-def end() -> None:
-    """Let go of the request in hand, which is over: threads and fibers outlive it, and its body is large."""
+def end() -> Trace | None:
+    """Let go of the request in hand, which is over: threads and fibers outlive it, and its body is large.
+
+    Returns what was noted of it; None where none was in hand.
+    """
+    over = _in_hand.get(None)
     _in_hand.set(None)
+    return None if over is None else noted(over)
 
 
 def environ() -> Environ:
     """The WSGI environ of the request in hand; quicker than by way of Flask's `request`, which many would ask for."""
-    found = _in_hand.get()
+    found = _in_hand.get(None)
     assert found is not None
     return found
 
@@ -78,7 +83,7 @@ def _quoted(path: str) -> str:
     return quote(path.encode("latin-1"), safe="/:")
 
 
-def method() -> str:
+def http_method() -> str:
     """The HTTP method of the request in hand."""
     its: str = environ()["REQUEST_METHOD"]
     return its
@@ -86,4 +91,4 @@ def method() -> str:
 
 def malformed() -> str:
     """Upstream's text for the path or the method of the request in hand, which means nothing."""
-    return f"{MALFORMED}{method()} {trace().path}"
+    return f"{MALFORMED}{http_method()} {trace().path}"

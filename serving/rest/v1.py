@@ -29,7 +29,7 @@ from serving.rest.http import heed_deadline
 from serving.rest.predict import check_envelope, read_predict
 from serving.rest.prefix import everything_below
 from serving.rest.room import Room
-from serving.rest.trace import environ, malformed, method, trace
+from serving.rest.trace import environ, http_method, malformed, trace
 from serving.settings import Settings
 from serving.tensors import encode
 from serving.tensors.examples import decode_examples
@@ -190,7 +190,7 @@ class _Protocol:
 
 
 def _check_method(*allowed: str) -> None:
-    if method() not in allowed:
+    if http_method() not in allowed:
         raise MethodNotAllowed(malformed(), allowed)
 
 

@@ -65,7 +65,7 @@ class Infer:
                 input_ns = time.perf_counter_ns() - started
                 tensors = self._models.run(handle, signature, inputs, notes.caller)
                 started = time.perf_counter_ns()
-                answer = self._room.write(tensors, lambda: self._written(handle, wanted, tensors))
+                answer = self._room.write(tensors, lambda: self._written(handle, wanted, tensors), wanted.bytes_of)
                 self._models.note_conversion(handle, input_ns, time.perf_counter_ns() - started)
         return answer
 
