@@ -9,6 +9,7 @@ import contextlib
 import threading
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, Protocol
 
 from greenlet import getcurrent, greenlet
@@ -80,11 +81,12 @@ class Fiber(greenlet):
 
     def soon(self, call: Callable[..., None], *values: Any) -> None:
         """Have the event loop call something; for any thread. RuntimeError when the loop has ended."""
-        (self._loop.call_soon if self.is_here else self._loop.call_soon_threadsafe)(call, *values)
+        in_loop = self._loop.call_soon if self.is_here else self._loop.call_soon_threadsafe
+        in_loop(call, *values, context=Context())  # not a copy of the fiber's, which holds a request
 
     def later(self, seconds: float, call: Callable[[], None]) -> TimerHandle:
         """Have the event loop call something after a while, unless it is cancelled."""
-        return self._loop.call_later(seconds, call)
+        return self._loop.call_later(seconds, call, context=Context())
 
 
 def current() -> Fiber | None:

@@ -25,7 +25,7 @@ Labels = Mapping[str, str]
 _lock = threading.Lock()
 _files: dict[str, MmapedDict] = {}
 """The open files, by the kind of their metrics."""
-_directory, _worker = Path(), "parent"
+_directory, _worker = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")), "parent"
 
 
 class Value:
@@ -87,13 +87,13 @@ def count_as(worker: int, directory: Path) -> list[Labels]:
 
 
 def forget(are_gone: Callable[[Labels], bool]) -> None:
-    """Take the values with such labels out of the files; whoever holds one must not count with it any more."""
+    """Take the values with such labels out of the files; whoever holds one must not count with it any more.
+
+    Raises OSError where there is no room for that: then some stay, and it may be tried again.
+    """
     with _lock:
         for kind in _files:
-            try:
-                _take_out(kind, are_gone)
-            except OSError as error:  # there is no room for a moment: they stay
-                log.error("metrics of versions that are gone cannot be taken out: %s", error)
+            _take_out(kind, are_gone)
 
 
 def files(directory: Path, worker: int) -> list[Path]:
@@ -138,7 +138,7 @@ def _take_out(kind: str, are_gone: Callable[[Labels], bool]) -> None:
     old = _files[kind]
     draft = _path(kind).with_suffix(".new")
     draft.unlink(missing_ok=True)
-    _reserve(draft)
+    _allocate(draft, max(FILE_BYTES, _path(kind).stat().st_size))
     new = MmapedDict(str(draft))
     for key, value, timestamp in old.read_all_values():
         if not are_gone(labels_of(key)):
@@ -149,9 +149,14 @@ def _take_out(kind: str, are_gone: Callable[[Labels], bool]) -> None:
 
 
 def _reserve(file: Path) -> None:
-    """Give a file its place on the disk now: to count in memory that has none, once the disk is full, is fatal."""
+    """Give a file its place on the disk now, if there is any."""
     try:
-        with file.open("ab") as opened:
-            os.posix_fallocate(opened.fileno(), 0, FILE_BYTES)
+        _allocate(file, FILE_BYTES)
     except OSError as error:
         log.error("there may be no room for metrics, and the worker end when it counts: %s", error)
+
+
+def _allocate(file: Path, size: int) -> None:
+    """Give a file so much place on the disk: to count in memory that has none, once the disk is full, is fatal."""
+    with file.open("ab") as opened:
+        os.posix_fallocate(opened.fileno(), 0, size)

@@ -156,10 +156,17 @@ class Counting:
 
     def _run(self) -> None:
         while not self._closing.wait(COUNT_SECONDS):
+            self._count()
+        self._count()
+
+    def _count(self) -> None:
+        """Count and forget; what goes wrong once must not end it, for what is noted would pile up."""
+        try:
             count_noted()
             for model, version in forget_gone(time.monotonic()):
                 self._forgotten(model, version)
-        count_noted()
+        except Exception:
+            log.exception("metrics could not be counted")
 
 
 def show_model_states(states: Mapping[tuple[str, int], str], board: object = None) -> None:
@@ -186,14 +193,21 @@ def forget_gone(now: float) -> list[tuple[str, int]]:
         over = [key for key, since in _gone.items() if now - since >= GONE_SECONDS]
         if not over:
             return []
-        for key in over:
-            del _gone[key]
-        models = {model for model, _ in over} - {model for model, _ in chain(_gone, *_shown.values())}
+        models = {model for model, _ in over} - {
+            model for model, _ in chain(_gone.keys() - set(over), *_shown.values())
+        }
         _remove([{"model": model, "version": version} for model, version in over], _OF_VERSIONS)
         _remove([{"model": model} for model in models], _OF_MODELS)
-        metric_values.forget(
-            lambda labels: (labels.get("model"), labels.get("version")) in over or labels.get("model") in models
-        )
+        try:
+            metric_values.forget(
+                lambda labels: (labels.get("model"), labels.get("version")) in over or labels.get("model") in models
+            )
+        except OSError as error:
+            log.error("metrics of versions that are gone cannot be taken out yet: %s", error)
+            _gone.update(dict.fromkeys(over, now))
+            return []
+        for key in over:
+            del _gone[key]
     return [(model, int(version)) for model, version in over]
 
 

@@ -228,7 +228,7 @@ class Settings:
 
     @property
     def objects_bytes(self) -> int:
-        """What the objects may take that JSON becomes while it is read."""
+        """What the objects may take that JSON becomes while it is read, and answers until they are sent."""
         return self.memory_for_requests - self.bodies_bytes - self.texts_bytes
 
     @property

@@ -152,3 +152,40 @@ def test_a_worker_forgets_the_versions_that_were_gone_before_it_began(directory:
     assert "[('half', 1)]" in out
     assert value(out, "serving_request_seconds_count") == 5  # of a model that is still there
     assert value(out, "serving_requests_total{") == 0
+
+
+FULL = """
+import errno, os
+from pathlib import Path
+from serving import metrics
+
+directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+metrics.count_as(0, directory)
+metrics.show_model_states({("half", 1): "AVAILABLE"})
+metrics.show_model_states({("half", 2): "AVAILABLE"})
+allocate, now = os.posix_fallocate, metrics.time.monotonic() + metrics.GONE_SECONDS + 1
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+os.posix_fallocate = full
+print("full", metrics.forget_gone(now))
+metrics.note(metrics.request_metrics("half", "2", "predict", 200)[0], 7)
+print(metrics.render(directory).decode())
+os.posix_fallocate = allocate
+print("room", metrics.forget_gone(now + metrics.GONE_SECONDS))
+"""
+
+
+def test_on_a_full_disk_the_metrics_of_a_version_that_is_gone_stay_until_there_is_room(directory: Path) -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", FULL],
+        cwd=ROOT,
+        env=environment(PROMETHEUS_MULTIPROC_DIR=directory),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    assert "full []" in out
+    assert value(out, "serving_requests_total{") == 7
+    assert "room [('half', 1)]" in out

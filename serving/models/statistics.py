@@ -153,11 +153,10 @@ class Statistics:
         return totals
 
     def forget(self, model: str, version: int) -> None:
-        """Drop what this process has counted for a model version that is gone."""
+        """Drop what was counted here, also by the worker before this one, for a model version that is gone."""
         with self._lock:
-            if self._counters.pop((model, version), None) is None:
-                return
-            del self._memory[model, version]  # unmapped when the last request that may still count here is over
+            self._counters.pop((model, version), None)
+            self._memory.pop((model, version), None)  # unmapped when the last request that may still count is over
         if self._directory is not None:
             (self._directory / f"{self._index}-{_name(model, version)}").unlink(missing_ok=True)
 

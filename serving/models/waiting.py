@@ -44,9 +44,13 @@ class Task:
         return self.error is not None
 
     def result(self) -> dict[str, Array]:
-        """The outputs, or the error as it was raised."""
-        if self.error is not None:
-            raise self.error
+        """The outputs, or the error as it was raised; to be asked for once."""
+        error, self.error = self.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame, which holds the request
         if self.outputs is None:
             raise ServingError("The batch of this request ended without a result")
         return self.outputs

@@ -74,7 +74,7 @@ class _LazyRequest(Request):
         self.shallow = shallow
 
     def __getattr__(self, name: str) -> Any:
-        if "headers" in self.__dict__:
+        if name == "environ" or "headers" in self.__dict__:
             raise AttributeError(name)
         super().__init__(self.environ)
         return getattr(self, name)

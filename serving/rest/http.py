@@ -28,7 +28,7 @@ from serving.errors import (
 from serving.logs import Access, AccessLog
 from serving.rest.application import Answer, Application, Environ, json_answer
 from serving.rest.browsers import Browsers
-from serving.rest.trace import MALFORMED, Trace, begin, malformed, path_of, trace
+from serving.rest.trace import MALFORMED, Trace, begin, end, environ, malformed, noted, path_of, trace
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,6 @@ TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 _ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """How answers may be compressed, the first where a caller takes both, with zlib's number for its form."""
 _SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
-_TRACE = "serving.trace"
 _EXPOSED = "X-Model-Version, X-Request-Id, Inference-Header-Content-Length"
 _SENT = "Content-Type, Inference-Header-Content-Length"
 _SENT_WITH_KEYS = f"{_SENT}, Authorization, X-API-Key"
@@ -53,8 +52,7 @@ _UPSTREAM_PATH = re.compile(r"(?i)/v1/")
 
 def heed_deadline() -> None:
     """Give the request in hand less time where its headers ask for that; raise if nobody waits for it any more."""
-    caller, environ = trace().caller, trace().environ
-    asked = environ.get("HTTP_X_REQUEST_TIMEOUT_MS")
+    caller, asked = trace().caller, environ().get("HTTP_X_REQUEST_TIMEOUT_MS")
     if asked is not None:
         milliseconds = timeout_ms(asked)
         if milliseconds is None:
@@ -88,42 +86,46 @@ def attach(
 
     @app.before_request
     def note_start() -> Answer | None:
-        environ = request.environ
-        request_id = _request_id(environ.get("HTTP_X_REQUEST_ID", ""))
-        caller = environ.get(CALLER) or _caller(settings.request_timeout_seconds)
-        environ[_TRACE] = notes = Trace(time.perf_counter(), request_id, caller, environ, path_of(environ))
-        begin(notes)
-        browsers.check(environ, notes.path)
+        sent = request.environ
+        request_id = _request_id(sent.get("HTTP_X_REQUEST_ID", ""))
+        caller = sent.get(CALLER) or _caller(settings.request_timeout_seconds)
+        notes = Trace(time.perf_counter(), request_id, caller, path_of(sent))
+        begin(sent, notes)
+        browsers.check(sent, notes.path)
         if guard is not None:
             guard.admit(notes)
-        return _preflight(settings.upstream_status) if environ["REQUEST_METHOD"] == "OPTIONS" else None
+        return _preflight(settings.upstream_status) if sent["REQUEST_METHOD"] == "OPTIONS" else None
 
     @app.errorhandler(Exception)
     def answer_error(error: Exception) -> Answer:
+        request.routing_exception = None  # whose traceback holds what holds the request
         if isinstance(error, HTTPException) and error.code not in (None, 404, 405):
             return json_answer(_error_body(error.description or error.name), error.code)
         return _error_answer(_as_serving_error(error), settings.upstream_status)
 
     @app.after_request
     def finish(answer: Answer) -> Answer:
-        notes = trace()
-        environ = notes.environ
+        notes, sent = trace(), environ()
         if notes.room_bytes:
             leave_room()
         answer.headers["X-Request-Id"] = notes.request_id
         answer.headers["X-Content-Type-Options"] = "nosniff"
-        if environ["REQUEST_METHOD"] != "POST":  # whose answers nobody keeps
+        if sent["REQUEST_METHOD"] != "POST":  # whose answers nobody keeps
             answer.headers.setdefault("Cache-Control", "no-store")
         if settings.cors_origins:
             _allow_origin(answer, settings.cors_origins, _SENT if guard is None else _SENT_WITH_KEYS)
-        if accepted := environ.get("HTTP_ACCEPT_ENCODING"):
+        if accepted := sent.get("HTTP_ACCEPT_ENCODING"):
             _compress(answer, accepted)
         if notes.caller.claim():  # else it has been answered, and that was recorded
-            recorder.record(notes, environ, answer.status, time.perf_counter() - notes.started)
+            recorder.record(notes, sent, answer.status, time.perf_counter() - notes.started)
         return answer
 
-    if guard is not None:
-        app.teardown_request(lambda _: guard.release(trace()))
+    @app.teardown_request
+    def let_go(_: BaseException | None) -> None:
+        notes = end()
+        if guard is not None and notes is not None:
+            guard.release(notes)
+
     app.extensions["note_refusal"] = recorder.note_refusal
 
 
@@ -150,7 +152,7 @@ class _Recorder:
 
         A request that the app has begun to answer is recorded with what is noted of it by now.
         """
-        notes: Trace = environ.get(_TRACE) or _trace_of_refused(environ)
+        notes = noted(environ) or _trace_of_refused(environ)
         self.record(notes, environ, status, time.monotonic() - notes.caller.arrived)
         return notes.request_id
 
@@ -164,7 +166,7 @@ def _caller(seconds: float) -> Caller:
 def _trace_of_refused(environ: Environ) -> Trace:
     request_id = _request_id(environ.get("HTTP_X_REQUEST_ID", ""))
     path = environ["RAW_URI"].partition("?")[0] or "-"
-    return Trace(time.perf_counter(), request_id, environ[CALLER], environ, path)
+    return Trace(time.perf_counter(), request_id, environ[CALLER], path)
 
 
 def _request_id(sent: str) -> str:
@@ -239,5 +241,6 @@ def _compress(answer: Answer, accepted: str) -> None:
     if encoding is None:
         return
     stream = zlib.compressobj(level=1, wbits=_ENCODINGS[encoding])
-    answer.body = stream.compress(answer.join()) + stream.flush()
+    answer.body = b"".join((*map(stream.compress, (answer.body, *answer.tail)), stream.flush()))
+    answer.tail = ()
     answer.headers["Content-Encoding"] = encoding

@@ -2,9 +2,10 @@
 
 Three shares, always asked for in this order: bodies are counted where they arrive (serving/request.py), then their
 text and the tensors in it until the answer is made, then the objects that a text is parsed into until the tensors are
-read. A request waits for a share only while it has nothing of it, so that nobody waits for who waits for him: what
-turns out to be needed beyond that is there or the request is refused, or it is given back and taken anew as a whole.
-Reading holds the interpreter, so waiting for memory costs no time.
+read, and the answer while it is written and until it is sent. A request waits for a share only while it has nothing
+of it, so that nobody waits for who waits for him: what turns out to be needed beyond that is there or the request is
+refused, or it is given back and taken anew as a whole. Reading and writing hold the interpreter, so waiting for
+memory costs no time.
 """
 
 import weakref
@@ -19,7 +20,7 @@ from serving.memory import Memory
 from serving.request_body import LARGE_BYTES
 from serving.rest.application import Answer
 from serving.rest.body import read_buffer
-from serving.rest.trace import trace
+from serving.rest.trace import environ, trace
 from serving.settings import Settings, environ_name
 from serving.tensors.cost import FEW_BYTES, answer_bytes, objects_bytes
 from serving.tensors.spec import Array, memory_bytes
@@ -47,7 +48,7 @@ class Room:
         """
         settings = self._settings
         most = min(settings.max_decompressed_bytes, self._texts.limit)
-        body = read_buffer(trace().environ, settings.max_body_bytes, most, self._for_text)
+        body = read_buffer(environ(), settings.max_body_bytes, most, self._for_text)
         self._keep(len(body))
         return body
 
@@ -79,14 +80,14 @@ class Room:
         """The answer that `write` makes of these tensors, as soon as there is memory for it.
 
         `cost` is what that is at most. What the answer is as text stays counted until it has been sent. One that takes
-        more than there ever is waits until it has all of it. In the event loop nothing waits: a model that gives large
-        answers there soon gives none there.
+        more than there ever is waits for seven eighths of that; the rest is for others that are being sent. In the
+        event loop nothing waits: a model that gives large answers there soon gives none there.
         """
         size = cost(outputs) if current() is None else 0
         if size <= UNCOUNTED_TEXT_BYTES:
             return write()
         with self.reading() as objects:
-            objects.need(min(size, self._objects.limit))
+            objects.need(min(size, self._objects.limit * 7 // 8))
             answer = write()
             objects.keep(answer)
         return answer

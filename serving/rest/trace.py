@@ -19,7 +19,6 @@ class Trace:
     started: float
     request_id: str
     caller: Caller
-    environ: Environ
     path: str = ""
     """As it was sent, percent signs and all, without the query string."""
     model: str = ""
@@ -34,17 +33,42 @@ class Trace:
     """The grant whose limits the request counts for."""
 
 
-_in_hand: ContextVar[Trace] = ContextVar("trace")
+_TRACE = "serving.trace"
+_in_hand: ContextVar[Environ | None] = ContextVar("environ")
 
 
-def begin(notes: Trace) -> None:
-    """Have these be the notes of the request in hand, of the thread or fiber that this is called in."""
-    _in_hand.set(notes)
+def begin(environ: Environ, notes: Trace) -> None:
+    """Have this be the request in hand, of the thread or fiber that this is called in."""
+    environ[_TRACE] = notes
+    _in_hand.set(environ)
+
+
+def end() -> Trace | None:
+    """Let go of the request in hand, which is over: threads and fibers outlive it, and its body is large.
+
+    Returns what was noted of it; None where none was in hand.
+    """
+    over = _in_hand.get(None)
+    _in_hand.set(None)
+    return None if over is None else noted(over)
+
+
+def environ() -> Environ:
+    """The WSGI environ of the request in hand; quicker than by way of Flask's `request`, which many would ask for."""
+    found = _in_hand.get(None)
+    assert found is not None
+    return found
 
 
 def trace() -> Trace:
-    """The notes of the request in hand; quicker than by way of Flask's `request`, which is asked for many times."""
-    return _in_hand.get()
+    """The notes of the request in hand."""
+    found: Trace = environ()[_TRACE]
+    return found
+
+
+def noted(environ: Environ) -> Trace | None:
+    """What has been noted of a request; None before anything has."""
+    return environ.get(_TRACE)
 
 
 def path_of(environ: Environ) -> str:
@@ -59,12 +83,12 @@ def _quoted(path: str) -> str:
     return quote(path.encode("latin-1"), safe="/:")
 
 
-def method() -> str:
+def http_method() -> str:
     """The HTTP method of the request in hand."""
-    its: str = trace().environ["REQUEST_METHOD"]
+    its: str = environ()["REQUEST_METHOD"]
     return its
 
 
 def malformed() -> str:
     """Upstream's text for the path or the method of the request in hand, which means nothing."""
-    return f"{MALFORMED}{method()} {trace().path}"
+    return f"{MALFORMED}{http_method()} {trace().path}"

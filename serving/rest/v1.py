@@ -29,7 +29,7 @@ from serving.rest.http import heed_deadline
 from serving.rest.predict import check_envelope, read_predict
 from serving.rest.prefix import everything_below
 from serving.rest.room import Room
-from serving.rest.trace import malformed, method, trace
+from serving.rest.trace import environ, http_method, malformed, trace
 from serving.settings import Settings
 from serving.tensors import encode
 from serving.tensors.examples import decode_examples
@@ -96,10 +96,9 @@ class _Protocol:
         return self._metadata(choice) if match["metadata"] else self._status(choice)
 
     def _predict(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
-        notes = trace()
-        environ = notes.environ
-        read = readers.reader_of(environ.get("CONTENT_TYPE", ""))
-        accepted = answers.accepted(environ.get("HTTP_ACCEPT", ""))
+        headers, caller = environ(), trace().caller
+        read = readers.reader_of(headers.get("CONTENT_TYPE", ""))
+        accepted = answers.accepted(headers.get("HTTP_ACCEPT", ""))
         with self._borrow_for(choice, body) if read is None else self._borrow(choice) as handle:
             servable = handle.servable
             with self._room.reading() as objects:
@@ -110,16 +109,16 @@ class _Protocol:
                     asked = read(sent, servable.signatures, servable.about.image_input)
             self._room.note_tensors(body, asked.inputs)
             media_type = answers.choose(accepted, asked.signature)
-            outputs = self._models.run(handle, asked.signature, asked.inputs, notes.caller)
+            outputs = self._models.run(handle, asked.signature, asked.inputs, caller)
         write = partial(answers.write, media_type, outputs, asked.in_rows, self._settings.non_finite)
         return _versioned(self._room.write(outputs, write, answers.cost(media_type)), handle.version)
 
     def _sent(self, body: bytes | memoryview, need: Callable[[int], None]) -> readers.Sent:
-        environ = trace().environ
+        headers = environ()
         return readers.Sent(
             body,
-            environ["CONTENT_TYPE"],
-            environ.get("QUERY_STRING", ""),
+            headers["CONTENT_TYPE"],
+            headers.get("QUERY_STRING", ""),
             self._settings.max_decompressed_bytes,
             trace().caller.check,
             need,
@@ -191,7 +190,7 @@ class _Protocol:
 
 
 def _check_method(*allowed: str) -> None:
-    if method() not in allowed:
+    if http_method() not in allowed:
         raise MethodNotAllowed(malformed(), allowed)
 
 

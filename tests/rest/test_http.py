@@ -1,10 +1,12 @@
 """What holds for every request and answer: ids, bodies and their limits, compression, CORS and errors."""
 
+import gc
 import gzip
 import io
 import json
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +130,27 @@ def test_a_chunked_body_that_breaks_off_is_refused(limited: FlaskClient) -> None
 
 def test_no_body_is_an_empty_document(limited: FlaskClient) -> None:
     assert error(limited.post(PREDICT)) == "JSON Parse error: The document is empty"
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        (PREDICT, b'{"predictions'),
+        ("/nowhere", b'{"error":"Malformed request'),
+        (PREDICT.replace("predict", "classify"), b'{"error"'),
+        ("/v1/models/nobody:predict", b'{"error":"Servable not found'),
+    ],
+)
+def test_nothing_holds_on_to_a_request_that_is_over(limited: FlaskClient, path: str, answer: bytes) -> None:
+    environ = create_environ(path, method="POST", data=ROW)
+    body = weakref.ref(environ["wsgi.input"])
+    gc.disable()  # which would find it in the end; large bodies would pile up until then
+    try:
+        assert b"".join(limited.application(environ, lambda *_: None)).startswith(answer)
+        del environ
+        assert body() is None
+    finally:
+        gc.enable()
 
 
 class Unreadable(io.BytesIO):

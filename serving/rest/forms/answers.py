@@ -61,9 +61,17 @@ def obstacle(offer: str, signature: Signature) -> str:
     return ""
 
 
+def _no_bytes(outputs: Mapping[str, Array]) -> int:
+    """What it takes to write an array as .npy: its own memory is sent."""
+    return 0
+
+
+_COSTS = {JSON: answer_bytes, NPY: _no_bytes, CSV: csv_bytes}
+
+
 def cost(media: str) -> Callable[[Mapping[str, Array]], int]:
     """What tells how much memory it takes at most to write tensors as a type."""
-    return csv_bytes if media == CSV else answer_bytes
+    return _COSTS[media]
 
 
 def write(media: str, outputs: Mapping[str, Array], in_rows: bool, non_finite: NonFinite) -> Answer:

@@ -161,7 +161,7 @@ def _classify(version: LoadedVersion, signature: Signature, settings: Settings) 
     labels = class_labels(version.about, scores.shape[-1] if scores and scores.shape else None)
     pair = {
         "type": "array",
-        "items": {"type": ["string", "number"]},
+        "items": {"type": ["string", *_number(settings)]},
         "minItems": 2,
         "maxItems": 2,
         "description": "A label and its score"
@@ -171,7 +171,12 @@ def _classify(version: LoadedVersion, signature: Signature, settings: Settings) 
 
 
 def _regress(version: LoadedVersion, signature: Signature, settings: Settings) -> _Call:
-    return _example_call(version, signature, {"type": "number"})
+    return _example_call(version, signature, {"type": _number(settings)})
+
+
+def _number(settings: Settings) -> list[str]:
+    """The types that a float of an answer may have."""
+    return ["number", "null"] if settings.non_finite == "null" else ["number"]
 
 
 def _example_call(version: LoadedVersion, signature: Signature, result: JsonSchema) -> _Call:

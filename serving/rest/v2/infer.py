@@ -12,7 +12,7 @@ from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.http import heed_deadline
 from serving.rest.room import UNCOUNTED_TEXT_BYTES, Room
-from serving.rest.trace import trace
+from serving.rest.trace import environ, trace
 from serving.rest.v2 import body
 from serving.rest.v2.inputs import binary_strings_bytes, read_inputs, read_raw_input
 from serving.rest.v2.metadata import described, signature_names
@@ -43,7 +43,7 @@ class Infer:
         heed_deadline()
         sent = self._room.read_body()
         started = time.perf_counter_ns()
-        json_bytes = notes.environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
+        json_bytes = environ().get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
         text, tail = body.split(sent, json_bytes)
         with self._room.reading() as objects:
             is_raw = json_bytes is not None and not text
@@ -65,7 +65,7 @@ class Infer:
                 input_ns = time.perf_counter_ns() - started
                 tensors = self._models.run(handle, signature, inputs, notes.caller)
                 started = time.perf_counter_ns()
-                answer = self._room.write(tensors, lambda: self._written(handle, wanted, tensors))
+                answer = self._room.write(tensors, lambda: self._written(handle, wanted, tensors), wanted.bytes_of)
                 self._models.note_conversion(handle, input_ns, time.perf_counter_ns() - started)
         return answer
 

@@ -12,10 +12,11 @@ from serving.models.lifecycle import Handle
 from serving.models.servable import Signature
 from serving.rest.v2.schemas import AskedOutput
 from serving.tensors.binary import encode_binary
+from serving.tensors.cost import answer_bytes
 from serving.tensors.datatypes import NAMES
 from serving.tensors.echo import cut
 from serving.tensors.encode import NonFinite, encode_flat
-from serving.tensors.spec import Array, strings
+from serving.tensors.spec import Array, memory_bytes, strings
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,12 @@ class Wanted:
 
     outputs: Sequence[AskedOutput]
     request_id: str = ""
+
+    def bytes_of(self, tensors: Mapping[str, Array]) -> int:
+        """The most that it takes to write what is wanted of these tensors; binary numbers are sent as they lie."""
+        texts = {one.name: tensors[one.name] for one in self.outputs if not one.binary}
+        binary = [tensors[one.name] for one in self.outputs if one.binary]
+        return answer_bytes(texts) + sum(memory_bytes(array) for array in binary if array.dtype == object)
 
 
 def choose_outputs(signature: Signature, asked: Sequence[AskedOutput], binary: bool) -> tuple[AskedOutput, ...]:

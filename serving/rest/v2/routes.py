@@ -24,7 +24,7 @@ from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.prefix import everything_below
 from serving.rest.room import Room
-from serving.rest.trace import malformed, method, trace
+from serving.rest.trace import http_method, malformed, trace
 from serving.rest.v2 import metadata
 from serving.rest.v2.choice import choose
 from serving.rest.v2.infer import Infer
@@ -153,7 +153,7 @@ class _Protocol:
 
 
 def _check_method(allowed: tuple[str, ...]) -> None:
-    if method() not in allowed:
+    if http_method() not in allowed:
         raise MethodNotAllowed(malformed(), allowed)
 
 
