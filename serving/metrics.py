@@ -16,7 +16,7 @@ from collections import Counter as Counts
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Protocol
 
@@ -169,23 +169,22 @@ class Counting:
             log.exception("metrics could not be counted")
 
 
-def show_model_states(states: Mapping[tuple[str, int], str]) -> None:
-    """Set the states of all model versions of this process, by model and version; those not named have none.
+def show_model_states(states: Mapping[tuple[str, int], str], board: object = None) -> None:
+    """Set the states of all model versions that a board of this process shows; those not named have none.
 
-    A version that is not named any more is gone, and so are its metrics after a while; see `forget_gone`.
+    A version that no board names any more is gone, and so are its metrics after a while; see `forget_gone`.
     """
     shown = {(model, str(version)): state for (model, version), state in states.items()}
     with _showing:
-        for key, state in _shown.items():
+        before, _shown[board] = _shown.get(board, {}), shown
+        for key, state in before.items():
             if shown.get(key) != state:
                 MODEL_STATE.labels(*key, state).set(0)
-            if key not in shown:
+            if not any(key in its for its in _shown.values()):
                 _gone[key] = time.monotonic()
         for key, state in shown.items():
             MODEL_STATE.labels(*key, state).set(1)
             _gone.pop(key, None)
-        _shown.clear()
-        _shown.update(shown)
 
 
 def forget_gone(now: float) -> list[tuple[str, int]]:
@@ -194,7 +193,9 @@ def forget_gone(now: float) -> list[tuple[str, int]]:
         over = [key for key, since in _gone.items() if now - since >= GONE_SECONDS]
         if not over:
             return []
-        models = {model for model, _ in over} - {model for model, _ in (*_shown, *(_gone.keys() - set(over)))}
+        models = {model for model, _ in over} - {
+            model for model, _ in chain(_gone.keys() - set(over), *_shown.values())
+        }
         _remove([{"model": model, "version": version} for model, version in over], _OF_VERSIONS)
         _remove([{"model": model} for model in models], _OF_MODELS)
         try:
@@ -219,8 +220,8 @@ def _remove(gone: Iterable[dict[str, str]], metrics: Iterable[Counter | Histogra
 
 _OF_VERSIONS = (REQUESTS, RUN_SECONDS, MODEL_STATE)
 _OF_MODELS = (REQUEST_SECONDS, ROWS, BATCH_ROWS, LOAD_SECONDS)
-_shown: dict[tuple[str, str], str] = {}
-"""The state of each version, by its model and its number."""
+_shown: dict[object, dict[tuple[str, str], str]] = {}
+"""What each board shows: the state of each version, by its model and its number."""
 _gone: dict[tuple[str, str], float] = {}
 """Since when versions that still have metrics are shown no more."""
 _showing = threading.Lock()

@@ -99,7 +99,10 @@ print("in time", forget(metrics.GONE_SECONDS + 10))
 serve(2)
 print("again", forget(metrics.GONE_SECONDS + 10))
 print(metrics.render(directory).decode())
+metrics.show_model_states({("half", 2): "AVAILABLE"}, board="another")
 metrics.show_model_states({("other", 1): "AVAILABLE"})
+print("elsewhere", forget(metrics.GONE_SECONDS + 10))
+metrics.show_model_states({}, board="another")
 print("the model", forget(metrics.GONE_SECONDS + 10))
 print("left", "half" in metrics.render(directory).decode(), "other" in metrics.render(directory).decode())
 """
@@ -120,7 +123,7 @@ def test_the_metrics_of_a_version_that_is_gone_leave_after_a_while(directory: Pa
     assert value(out, 'serving_requests_total{method="predict",model="half",status="200",version="2"}') == 4
     assert 'serving_model_state{model="half",state="AVAILABLE",version="2"} 1.0' in out
     assert 'version="1"}' not in out.replace('model="other",state="AVAILABLE",version="1"', "")
-    assert "the model [('half', 2)]\nleft False True" in out
+    assert "elsewhere []\nthe model [('half', 2)]\nleft False True" in out
 
 
 TAKES_OVER = """

@@ -60,7 +60,8 @@ class StatusBoard:
         settled = tried or (self._own is not None and self._own.settled)
         own = self._own = _Worker(statuses, settled, self._orders())
         metrics.show_model_states(
-            {(name, status.version): status.state for name, its in statuses.items() for status in its}
+            {(name, status.version): status.state for name, its in statuses.items() for status in its},
+            self,
         )
         if self._file is not None and not self._closed:
             draft = self._file.with_suffix(".new")
