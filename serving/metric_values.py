@@ -25,7 +25,7 @@ Labels = Mapping[str, str]
 _lock = threading.Lock()
 _files: dict[str, MmapedDict] = {}
 """The open files, by the kind of their metrics."""
-_directory, _worker = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")), "parent"
+_directory, _worker = Path(), "parent"
 
 
 class Value:
