@@ -26,11 +26,11 @@ def give_back() -> None:
         _libc.malloc_trim(ctypes.c_size_t(0))
 
 
-def keep(size: int) -> None:
-    """Have each heap keep no more than so many free bytes at its end, where glibc would come to keep 64 MiB.
+def keep_at_most(size: int) -> None:
+    """Have each heap keep at most so many free bytes at its end, where glibc would come to keep 64 MiB.
 
-    Saying so also ends that glibc learns from which size on memory is not the heaps' but the system's. It is said to be
-    32 MiB, the most that it would have learnt.
+    Once told, glibc no longer adapts the size from which on it takes memory from the system instead of a heap: that is
+    set to 32 MiB, the most that it would have come to.
     """
     if hasattr(_libc, "mallopt"):
         _libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)

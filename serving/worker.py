@@ -91,7 +91,7 @@ class LoopWorker(Worker):  # type: ignore[misc]
         """Serve until told to stop."""
         sys.setswitchinterval(SWITCH_SECONDS)
         settings = Settings.from_environ()
-        heap.keep(settings.kept_bytes // (settings.threads or capacity.THREADS))
+        heap.keep_at_most(settings.kept_bytes // (settings.threads or capacity.THREADS))
         heap.give_back_regularly()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_Front(self, settings).serve())

@@ -36,14 +36,14 @@ def directory(tmp_path: Path) -> Path:
 
 def run(directory: Path, number: int, requests: int, show: str = "") -> str:
     """Let a worker of this number count requests and be killed; what it shows before that."""
-    return subprocess.run(
-        [sys.executable, "-c", WORKER, str(number), str(requests), show],
-        cwd=ROOT,
-        env=environment(PROMETHEUS_MULTIPROC_DIR=directory),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    ).stdout
+    return output(WORKER, str(number), str(requests), show, ends_well=False, PROMETHEUS_MULTIPROC_DIR=directory)
+
+
+def output(code: str, *arguments: str, ends_well: bool = True, **settings: object) -> str:
+    """What a process prints that runs this code, with these settings in its environment."""
+    command = [sys.executable, "-W", "error", "-c", code, *arguments]
+    environ = environment(**settings)
+    return subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=ends_well).stdout
 
 
 def value(text: str, name: str) -> float:
@@ -111,14 +111,7 @@ print("left", "half" in metrics.render(directory).decode(), "other" in metrics.r
 @pytest.mark.parametrize("where", ["shared", "alone"])
 def test_the_metrics_of_a_version_that_is_gone_leave_after_a_while(directory: Path, where: str) -> None:
     shared = {"PROMETHEUS_MULTIPROC_DIR": directory} if where == "shared" else {}
-    out = subprocess.run(
-        [sys.executable, "-W", "error", "-c", GONE, where],
-        cwd=ROOT,
-        env=environment(**shared),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
+    out = output(GONE, where, **shared)
     assert "too soon []\nin time [('half', 1)]\nagain []\n" in out
     assert value(out, 'serving_requests_total{method="predict",model="half",status="200",version="2"}') == 4
     assert 'serving_model_state{model="half",state="AVAILABLE",version="2"} 1.0' in out
@@ -141,14 +134,7 @@ print(metrics.render(directory).decode())
 
 def test_a_worker_forgets_the_versions_that_were_gone_before_it_began(directory: Path) -> None:
     run(directory, 0, 5)
-    out = subprocess.run(
-        [sys.executable, "-c", TAKES_OVER],
-        cwd=ROOT,
-        env=environment(PROMETHEUS_MULTIPROC_DIR=directory),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
+    out = output(TAKES_OVER, PROMETHEUS_MULTIPROC_DIR=directory)
     assert "[('half', 1)]" in out
     assert value(out, "serving_request_seconds_count") == 5  # of a model that is still there
     assert value(out, "serving_requests_total{") == 0
@@ -178,14 +164,7 @@ print("room", metrics.forget_gone(now + metrics.GONE_SECONDS))
 
 
 def test_on_a_full_disk_the_metrics_of_a_version_that_is_gone_stay_until_there_is_room(directory: Path) -> None:
-    out = subprocess.run(
-        [sys.executable, "-c", FULL],
-        cwd=ROOT,
-        env=environment(PROMETHEUS_MULTIPROC_DIR=directory),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
+    out = output(FULL, PROMETHEUS_MULTIPROC_DIR=directory)
     assert "full []" in out
     assert value(out, "serving_requests_total{") == 7
     assert "room [('half', 1)]" in out

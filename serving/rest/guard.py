@@ -13,7 +13,7 @@ from serving.access.grants import OPEN, Admission, Caller, Grant, Need, decide
 from serving.access.limits import UNLIMITED, Limiter
 from serving.errors import NotFound, PermissionDenied, ResourceExhausted, Unauthenticated
 from serving.rest import rights
-from serving.rest.trace import Trace, environ, malformed, trace
+from serving.rest.trace import Trace, environ_in_hand, malformed, trace
 from serving.settings import Settings
 
 _NOBODY = "An API key or a token is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
@@ -38,11 +38,11 @@ class Guard:
 
     def admit(self, notes: Trace) -> None:
         """Let the request in hand go on; Unauthenticated, PermissionDenied, ResourceExhausted or NotFound if not."""
-        sent = environ()
+        environ = environ_in_hand()
         need = self._needed(notes.path)
-        if need == OPEN or self._is_preflight(sent):
+        if need == OPEN or self._is_preflight(environ):
             return
-        caller = self._identify(sent)
+        caller = self._identify(environ)
         notes.caller_name = caller.name
         if need is None:
             raise NotFound(malformed())

@@ -28,7 +28,7 @@ from serving.errors import (
 from serving.logs import Access, AccessLog
 from serving.rest.application import Answer, Application, Environ, json_answer
 from serving.rest.browsers import Browsers
-from serving.rest.trace import MALFORMED, Trace, begin, end, environ, malformed, noted, path_of, trace
+from serving.rest.trace import MALFORMED, Trace, begin, end, environ_in_hand, malformed, noted, path_of, trace
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ _UPSTREAM_PATH = re.compile(r"(?i)/v1/")
 
 def heed_deadline() -> None:
     """Give the request in hand less time where its headers ask for that; raise if nobody waits for it any more."""
-    caller, asked = trace().caller, environ().get("HTTP_X_REQUEST_TIMEOUT_MS")
+    caller, asked = trace().caller, environ_in_hand().get("HTTP_X_REQUEST_TIMEOUT_MS")
     if asked is not None:
         milliseconds = timeout_ms(asked)
         if milliseconds is None:
@@ -81,52 +81,69 @@ def attach(
     leave_room: Callable[[], None],
 ) -> None:
     """Give the app what every request gets; without a guard every request may go on."""
-    browsers = Browsers(settings)
     recorder = _Recorder(request_logs)
+    each = _EachRequest(settings, recorder, guard, leave_room)
+    app.before_request(each.start)
+    app.register_error_handler(Exception, each.answer_error)
+    app.after_request(each.finish)
+    app.teardown_request(each.let_go)
+    app.extensions["note_refusal"] = recorder.note_refusal
 
-    @app.before_request
-    def note_start() -> Answer | None:
-        sent = request.environ
-        request_id = _request_id(sent.get("HTTP_X_REQUEST_ID", ""))
-        caller = sent.get(CALLER) or _caller(settings.request_timeout_seconds)
-        notes = Trace(time.perf_counter(), request_id, caller, path_of(sent))
-        begin(sent, notes)
-        browsers.check(sent, notes.path)
-        if guard is not None:
-            guard.admit(notes)
-        return _preflight(settings.upstream_status) if sent["REQUEST_METHOD"] == "OPTIONS" else None
 
-    @app.errorhandler(Exception)
-    def answer_error(error: Exception) -> Answer:
+class _EachRequest:
+    """What is done for each request, in the order of the methods. May be used by several threads at once."""
+
+    def __init__(
+        self, settings: Settings, recorder: "_Recorder", guard: Guard | None, leave_room: Callable[[], None]
+    ) -> None:
+        self._settings = settings
+        self._recorder = recorder
+        self._guard = guard
+        self._leave_room = leave_room
+        self._browsers = Browsers(settings)
+        self._may_send = _SENT if guard is None else _SENT_WITH_KEYS
+
+    def start(self) -> Answer | None:
+        """Note what is known of it, and refuse it if it may not go on."""
+        environ = request.environ
+        request_id = _request_id(environ.get("HTTP_X_REQUEST_ID", ""))
+        caller = environ.get(CALLER) or _caller(self._settings.request_timeout_seconds)
+        notes = Trace(time.perf_counter(), request_id, caller, path_of(environ))
+        begin(environ, notes)
+        self._browsers.check(environ, notes.path)
+        if self._guard is not None:
+            self._guard.admit(notes)
+        return _preflight(self._settings.upstream_status) if environ["REQUEST_METHOD"] == "OPTIONS" else None
+
+    def answer_error(self, error: Exception) -> Answer:
+        """Answer what was raised."""
         request.routing_exception = None  # whose traceback holds what holds the request
         if isinstance(error, HTTPException) and error.code not in (None, 404, 405):
             return json_answer(_error_body(error.description or error.name), error.code)
-        return _error_answer(_as_serving_error(error), settings.upstream_status)
+        return _error_answer(_as_serving_error(error), self._settings.upstream_status)
 
-    @app.after_request
-    def finish(answer: Answer) -> Answer:
-        notes, sent = trace(), environ()
+    def finish(self, answer: Answer) -> Answer:
+        """Give the answer its headers, and record it."""
+        notes, environ = trace(), environ_in_hand()
         if notes.room_bytes:
-            leave_room()
+            self._leave_room()
         answer.headers["X-Request-Id"] = notes.request_id
         answer.headers["X-Content-Type-Options"] = "nosniff"
-        if sent["REQUEST_METHOD"] != "POST":  # whose answers nobody keeps
+        if environ["REQUEST_METHOD"] != "POST":  # whose answers nobody keeps
             answer.headers.setdefault("Cache-Control", "no-store")
-        if settings.cors_origins:
-            _allow_origin(answer, settings.cors_origins, _SENT if guard is None else _SENT_WITH_KEYS)
-        if accepted := sent.get("HTTP_ACCEPT_ENCODING"):
+        if self._settings.cors_origins:
+            _allow_origin(answer, self._settings.cors_origins, self._may_send)
+        if accepted := environ.get("HTTP_ACCEPT_ENCODING"):
             _compress(answer, accepted)
         if notes.caller.claim():  # else it has been answered, and that was recorded
-            recorder.record(notes, sent, answer.status, time.perf_counter() - notes.started)
+            self._recorder.record(notes, environ, answer.status, time.perf_counter() - notes.started)
         return answer
 
-    @app.teardown_request
-    def let_go(_: BaseException | None) -> None:
+    def let_go(self, _: BaseException | None) -> None:
+        """Keep nothing of it."""
         notes = end()
-        if guard is not None and notes is not None:
-            guard.release(notes)
-
-    app.extensions["note_refusal"] = recorder.note_refusal
+        if self._guard is not None and notes is not None:
+            self._guard.release(notes)
 
 
 class _Recorder:

@@ -20,7 +20,7 @@ from serving.memory import Memory
 from serving.request_body import LARGE_BYTES
 from serving.rest.application import Answer
 from serving.rest.body import read_buffer
-from serving.rest.trace import environ, trace
+from serving.rest.trace import environ_in_hand, trace
 from serving.settings import Settings, environ_name
 from serving.tensors.cost import FEW_BYTES, answer_bytes, objects_bytes
 from serving.tensors.spec import Array, memory_bytes
@@ -48,7 +48,7 @@ class Room:
         """
         settings = self._settings
         most = min(settings.max_decompressed_bytes, self._texts.limit)
-        body = read_buffer(environ(), settings.max_body_bytes, most, self._for_text)
+        body = read_buffer(environ_in_hand(), settings.max_body_bytes, most, self._for_text)
         self._keep(len(body))
         return body
 

@@ -53,7 +53,7 @@ def end() -> Trace | None:
     return None if over is None else noted(over)
 
 
-def environ() -> Environ:
+def environ_in_hand() -> Environ:
     """The WSGI environ of the request in hand; quicker than by way of Flask's `request`, which many would ask for."""
     found = _in_hand.get(None)
     assert found is not None
@@ -62,7 +62,7 @@ def environ() -> Environ:
 
 def trace() -> Trace:
     """The notes of the request in hand."""
-    found: Trace = environ()[_TRACE]
+    found: Trace = environ_in_hand()[_TRACE]
     return found
 
 
@@ -85,7 +85,7 @@ def _quoted(path: str) -> str:
 
 def http_method() -> str:
     """The HTTP method of the request in hand."""
-    its: str = environ()["REQUEST_METHOD"]
+    its: str = environ_in_hand()["REQUEST_METHOD"]
     return its
 
 

@@ -29,7 +29,7 @@ from serving.rest.http import heed_deadline
 from serving.rest.predict import check_envelope, read_predict
 from serving.rest.prefix import everything_below
 from serving.rest.room import Room
-from serving.rest.trace import environ, http_method, malformed, trace
+from serving.rest.trace import environ_in_hand, http_method, malformed, trace
 from serving.settings import Settings
 from serving.tensors import encode
 from serving.tensors.examples import decode_examples
@@ -96,9 +96,9 @@ class _Protocol:
         return self._metadata(choice) if match["metadata"] else self._status(choice)
 
     def _predict(self, choice: ModelChoice, body: bytes | memoryview) -> Answer:
-        headers, caller = environ(), trace().caller
-        read = readers.reader_of(headers.get("CONTENT_TYPE", ""))
-        accepted = answers.accepted(headers.get("HTTP_ACCEPT", ""))
+        environ, caller = environ_in_hand(), trace().caller
+        read = readers.reader_of(environ.get("CONTENT_TYPE", ""))
+        accepted = answers.accepted(environ.get("HTTP_ACCEPT", ""))
         with self._borrow_for(choice, body) if read is None else self._borrow(choice) as handle:
             servable = handle.servable
             with self._room.reading() as objects:
@@ -114,11 +114,11 @@ class _Protocol:
         return _versioned(self._room.write(outputs, write, answers.cost(media_type)), handle.version)
 
     def _sent(self, body: bytes | memoryview, need: Callable[[int], None]) -> readers.Sent:
-        headers = environ()
+        environ = environ_in_hand()
         return readers.Sent(
             body,
-            headers["CONTENT_TYPE"],
-            headers.get("QUERY_STRING", ""),
+            environ["CONTENT_TYPE"],
+            environ.get("QUERY_STRING", ""),
             self._settings.max_decompressed_bytes,
             trace().caller.check,
             need,

@@ -12,7 +12,7 @@ from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.http import heed_deadline
 from serving.rest.room import UNCOUNTED_TEXT_BYTES, Room
-from serving.rest.trace import environ, trace
+from serving.rest.trace import environ_in_hand, trace
 from serving.rest.v2 import body
 from serving.rest.v2.inputs import binary_strings_bytes, read_inputs, read_raw_input
 from serving.rest.v2.metadata import described, signature_names
@@ -43,7 +43,7 @@ class Infer:
         heed_deadline()
         sent = self._room.read_body()
         started = time.perf_counter_ns()
-        json_bytes = environ().get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
+        json_bytes = environ_in_hand().get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
         text, tail = body.split(sent, json_bytes)
         with self._room.reading() as objects:
             is_raw = json_bytes is not None and not text
