@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("apart")]
 ROUNDS = 3
 SECONDS = 5.0
 FLOOD_CLIENTS = 64
+SLICES_SECONDS = 0.008
+"""Two turns that the kernel gives to a thread that computes, where its clock ticks 250 times a second."""
 MODERATE, SLOW = [40], [100]
 """Some 15 and 35 ms of computing for `slow` and `other`, in a thread: they are made to run each request alone."""
 
@@ -87,18 +89,18 @@ class TestNeighbours:
                 beside += one_client(server, request_)
                 flooded = one_client(server, flood, 1)
         median = latency(beside, 0.5) / latency(alone, 0.5)
-        slowest = latency(beside, 0.99) / latency(alone, 0.99)
+        allowed = 2 * latency(alone, 0.99) + SLICES_SECONDS
         held(
             f"{FLOOD_CLIENTS} clients flood one model, one asks {who}",
-            "p99 within twice its own",
+            f"p99 within twice its own and {ms(SLICES_SECONDS)}",
             f"p50 {ms(latency(alone, 0.5))} alone, {ms(latency(beside, 0.5))} beside ({median:.1f}x), "
-            f"p99 {ms(latency(alone, 0.99))} and {ms(latency(beside, 0.99))} ({slowest:.1f}x); "
+            f"p99 {ms(latency(alone, 0.99))} and {ms(latency(beside, 0.99))}; "
             f"control (the flooded model itself): p50 {ms(latency(flooded, 0.5))}",
         )
         assert {asked.status for asked in beside} == {200}
         assert median < 2.5  # each has half of the core; two runs never take exactly as long
-        assert slowest < 2
-        assert latency(flooded, 0.5) > 10 * latency(alone, 0.5)
+        assert latency(beside, 0.99) < allowed
+        assert latency(flooded, 0.5) > allowed
 
 
 class TestOverload:
