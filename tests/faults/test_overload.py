@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("apart")]
 
 ROUNDS = 3
 SECONDS = 5.0
+FLOOD_SECONDS = 20.0
 FLOOD_CLIENTS = 64
 SLICES_SECONDS = 0.008
 """Two turns that the kernel gives to a thread that computes, where its clock ticks 250 times a second."""
@@ -112,12 +113,12 @@ class TestOverload:
             for number in range(ROUNDS):
                 calm += Load(server.port, ask, 8).for_seconds(SECONDS)
                 peak = goodput(calm, (number + 1) * SECONDS)
-                flood += Load(server.port, ask, 80, rate=10 * peak).for_seconds(2 * SECONDS)
+                flood += Load(server.port, ask, 80, rate=10 * peak).for_seconds(FLOOD_SECONDS)
                 time.sleep(2)
                 after += one_client(server, ask, 2)
         with started(models, tmp_path / "control", SERVING_MAX_QUEUED_REQUESTS=100_000) as server:
             unbounded = Load(server.port, ask, 80).for_seconds(SECONDS)
-        seconds = 2 * SECONDS * ROUNDS
+        seconds = FLOOD_SECONDS * ROUNDS
         good = goodput(flood, seconds)
         refused = [asked for asked in flood if asked.status == 503]
         held(
