@@ -147,6 +147,16 @@ class Settings:
         0.0, _seconds(0), "time at shutdown that the server says it is not ready before it takes no more connections"
     )
     drain_seconds: float = setting(30.0, _seconds(0), "time that requests in flight get to finish at shutdown")
+    max_request_line_bytes: int = setting(4094, _whole(64), "longest request line: method, path and query")
+    max_headers: int = setting(100, _whole(1), "most headers of a request")
+    max_header_bytes: int = setting(8190, _whole(64), "longest header, name and value")
+    max_head_bytes: int = setting(64 * 1024, _whole(64), "longest head of a request: its line and all headers")
+    head_seconds: float = setting(5.0, _seconds(0.1), "time that the head of a request, or a TLS handshake, may take")
+    body_seconds: float = setting(
+        10.0, _seconds(0.1), "time that a body, or the reading of an answer, may take whatever its size"
+    )
+    body_seconds_per_mebibyte: float = setting(1.0, _seconds(0), "time that it may take beside that for each MiB")
+    keep_alive_seconds: int = setting(5, _whole(1), "time that a connection stays open between two requests")
     max_body_bytes: int = setting(16 * MEBI, _whole(1), "largest request body, as it is sent")
     max_decompressed_bytes: int = setting(64 * MEBI, _whole(1), "largest request body, after decompression")
     request_memory_bytes: int = setting(

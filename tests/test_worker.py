@@ -107,12 +107,38 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With other limits than the default ones."""
+    settings = {
+        "SERVING_MAX_REQUEST_LINE_BYTES": 64,
+        "SERVING_MAX_HEADERS": 3,
+        "SERVING_MAX_HEADER_BYTES": 64,
+        "SERVING_MAX_HEAD_BYTES": 160,
+        "SERVING_HEAD_SECONDS": 0.5,
+        "SERVING_BODY_SECONDS": 0.5,
+        "SERVING_BODY_SECONDS_PER_MEBIBYTE": 0,
+    }
+    with plain(tmp_path_factory.mktemp("strict"), **settings) as server:
+        yield server
+
+
 def connect(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=20)
 
 
 def read_all(connection: socket.socket) -> bytes:
     return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def head(*headers: bytes, first: bytes = b"GET / HTTP/1.1") -> bytes:
+    return b"\r\n".join((first, b"Host: x", *headers)) + b"\r\n\r\n"
+
+
+def status_of(server: Server, sent: bytes) -> bytes:
+    with connect(server) as connection:
+        connection.sendall(sent)
+        return connection.recv(1000).split()[1]
 
 
 class TestAnswers:
@@ -134,6 +160,32 @@ class TestAnswers:
         assert answer.status == 500
         assert answer.headers["x-request-id"] == "fail"
         assert b"('GET', '/fails', 'fail', 500)" in server.ask("GET", "/").body
+
+
+class TestLimits:
+    """Those that the settings give; what each of them means is in tests/test_connection.py."""
+
+    @pytest.mark.parametrize(("size", "status"), [(63, b"200"), (64, b"200"), (65, b"414")])
+    def test_of_the_request_line(self, strict: Server, size: int, status: bytes) -> None:
+        assert status_of(strict, head(first=b"GET /%s HTTP/1.1" % (b"a" * (size - 14)))) == status
+
+    @pytest.mark.parametrize(("count", "status"), [(1, b"200"), (2, b"200"), (3, b"431")])
+    def test_of_the_number_of_headers(self, strict: Server, count: int, status: bytes) -> None:
+        assert status_of(strict, head(*[b"a: b"] * count)) == status
+
+    @pytest.mark.parametrize(("size", "status"), [(63, b"200"), (64, b"200"), (65, b"431")])
+    def test_of_a_header(self, strict: Server, size: int, status: bytes) -> None:
+        assert status_of(strict, head(b"a: " + b"b" * (size - 1))) == status
+
+    @pytest.mark.parametrize(("size", "status"), [(159, b"200"), (160, b"200"), (161, b"431")])
+    def test_of_the_whole_head(self, strict: Server, size: int, status: bytes) -> None:
+        long = b"a: " + b"b" * 60
+        rest = size - len(head(long, b"c: "))
+        assert status_of(strict, head(long, b"c: " + b"d" * rest)) == status
+
+    @pytest.mark.parametrize("begun", [GET[:-2], head(b"Content-Length: 2") + b"1"], ids=["head", "body"])
+    def test_of_the_time_for_a_request(self, strict: Server, begun: bytes) -> None:
+        assert status_of(strict, begun) == b"408"
 
 
 class TestAccepting:
