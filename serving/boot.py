@@ -23,6 +23,7 @@ from serving.models.control import OrderFile
 from serving.models.directory import check_directory
 from serving.models.parameters import read_parameters
 from serving.models.quarantine import Deaths
+from serving.models.signing import signed_by
 from serving.models.source import wanted
 from serving.models.statistics import Statistics
 from serving.settings import REQUEST_MEMORY_SHARES, Settings, environ_name, is_loopback
@@ -57,6 +58,8 @@ def prepare(environ: MutableMapping[str, str]) -> Settings:
     check_audit_file(settings.audit_file)
     read_parameters(settings.batching_parameters_file)  # each worker reads them; what is wrong is said here, once
     check_request_memory(settings)
+    if settings.manifest_keys_file is not None:
+        signed_by(settings.manifest_keys_file)  # likewise
     plan = capacity.plan(
         capacity.this_machine(count_gpus()),
         wanted_bytes(settings),

@@ -127,6 +127,11 @@ class Settings:
         1.0, _seconds(0), "how often the models on disk are looked at; 0 is once, at start"
     )
     require_manifest: bool = setting(False, _flag, "load only versions with a manifest.json that lists their files")
+    manifest_keys_file: Path | None = setting(
+        None,
+        _path,
+        "public Ed25519 keys (PEM); with it a version is loaded only if one of them signed its manifest.json",
+    )
     allow_ops: tuple[str, ...] = setting(
         (), _names, "operations that models may use beside those in serving/models/allowed_ops.txt"
     )

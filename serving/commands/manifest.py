@@ -1,5 +1,6 @@
-"""`manifest DIR`: list the files of a version, for the server to check."""
+"""`manifest DIR`: list the files of a version, for the server to check, and sign the list."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -8,18 +9,28 @@ from serving.commands.output import bytes_text, command, json_option, print_json
 from serving.errors import NotFound
 from serving.models.manifest import MANIFEST, write_manifest
 from serving.models.scanner import holds_saved_model
+from serving.models.signing import sign
 
 
 @command("manifest")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--sign-with",
+    "key_file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Also write manifest.json.sig, its signature by this private Ed25519 key (PEM).",
+)
 @json_option
-def manifest(directory: Path, as_json: bool) -> None:
+def manifest(directory: Path, key_file: Path | None, as_json: bool) -> None:
     """Write manifest.json, with the size and SHA-256 of every file of the version in DIRECTORY."""
     if not holds_saved_model(directory):
         raise NotFound(f"{directory} is not a version's directory: it holds no saved_model.pb")
-    entries = write_manifest(directory)
+    entries = write_manifest(directory, None if key_file is None else partial(sign, key_file=key_file))
     total = sum(entry.bytes for entry in entries.values())
     if as_json:
-        print_json({"manifest": str(directory / MANIFEST), "files": len(entries), "bytes": total})
+        signed = key_file is not None
+        print_json({"manifest": str(directory / MANIFEST), "files": len(entries), "bytes": total, "signed": signed})
     else:
-        click.echo(f"{directory / MANIFEST} lists {len(entries)} files, {bytes_text(total)}")
+        signed_text = "" if key_file is None else f", and is signed with {key_file}"
+        click.echo(f"{directory / MANIFEST} lists {len(entries)} files, {bytes_text(total)}{signed_text}")

@@ -2,8 +2,9 @@
 
     {"files": {"saved_model.pb": {"bytes": 62412, "sha256": "9f86d0..."}, "variables/variables.index": {...}}}
 
-It lies in the version's directory and lists everything below it but itself. It is no proof against someone who can
-write there, for they can write a new manifest: it finds what went wrong by accident, in storage or on the way.
+It lies in the version's directory and lists everything below it but itself and its signature. Without that (signing.py)
+it is no proof against someone who can write there, for they can write a new manifest: it finds what went wrong by
+accident, in storage or on the way.
 
 No TensorFlow here.
 """
@@ -12,7 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,12 @@ from serving.errors import DataLoss, FailedPrecondition
 from serving.models.files import VersionFiles, look
 
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.json.sig"
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+MAX_SIGNATURE_BYTES = 1024
+
+IsSigned = Callable[[bytes, bytes], bool]
+"""Whether the second value is a signature of the first by somebody who may publish."""
 
 
 @dataclass(frozen=True)
@@ -31,28 +37,41 @@ class Entry:
     sha256: str
 
 
-def write_manifest(directory: Path) -> Mapping[str, Entry]:
-    """Write the manifest of a version's directory, in one step, and answer what is in it."""
+def write_manifest(directory: Path, sign: Callable[[bytes], bytes] | None = None) -> Mapping[str, Entry]:
+    """Write the manifest of a version's directory, in one step, and answer what is in it.
+
+    With `sign`, which makes a signature, that is written after it; one that was there before goes.
+    """
     found = look(directory, directory)
-    entries = {name: _entry(directory / name) for name in sorted(found.files) if name != MANIFEST}
+    entries = {name: _entry(directory / name) for name in sorted(found.files) if name not in (MANIFEST, SIGNATURE)}
     if not entries:
         raise FailedPrecondition(f"{directory} holds no files to list")
     found.check_unchanged(directory)
     document = {"files": {name: {"bytes": entry.bytes, "sha256": entry.sha256} for name, entry in entries.items()}}
-    _replace(directory / MANIFEST, json.dumps(document, indent=2) + "\n")
+    text = (json.dumps(document, indent=2) + "\n").encode()
+    signature = None if sign is None else sign(text)
+    (directory / SIGNATURE).unlink(missing_ok=True)
+    _replace(directory / MANIFEST, text)
+    if signature is not None:
+        _replace(directory / SIGNATURE, signature)
     return entries
 
 
-def check_manifest(files: VersionFiles, required: bool) -> bool:
-    """Whether a version has a manifest, which then holds; DataLoss names the first file that is wrong."""
+def check_manifest(files: VersionFiles, required: bool, is_signed: IsSigned | None = None) -> bool:
+    """Whether a version has a manifest, which then holds; DataLoss names the first file that is wrong.
+
+    With `is_signed` it must have one, and a signature of it.
+    """
     if MANIFEST not in files.files:
-        if required:
-            raise FailedPrecondition(f"{MANIFEST} is missing, and SERVING_REQUIRE_MANIFEST demands one")
+        if required or is_signed:
+            demanding = "SERVING_MANIFEST_KEYS_FILE" if is_signed else "SERVING_REQUIRE_MANIFEST"
+            raise FailedPrecondition(f"{MANIFEST} is missing, and {demanding} demands one")
         return False
-    if files.files[MANIFEST][2] > MAX_MANIFEST_BYTES:
-        raise FailedPrecondition(f"{MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes")
-    entries = parse_manifest((files.directory / MANIFEST).read_bytes())
-    present = files.files.keys() - {MANIFEST}
+    text = _small(files, MANIFEST, MAX_MANIFEST_BYTES)
+    if is_signed:
+        _check_signature(files, text, is_signed)
+    entries = parse_manifest(text)
+    present = files.files.keys() - {MANIFEST, SIGNATURE}
     for name in sorted(entries.keys() - present):
         raise DataLoss(f"{name} is in {MANIFEST}, but there is no such file")
     for name in sorted(present - entries.keys()):
@@ -72,6 +91,20 @@ def parse_manifest(text: bytes) -> Mapping[str, Entry]:
     return entries
 
 
+def _check_signature(files: VersionFiles, text: bytes, is_signed: IsSigned) -> None:
+    if SIGNATURE not in files.files:
+        raise FailedPrecondition(f"{SIGNATURE} is missing, and SERVING_MANIFEST_KEYS_FILE demands one")
+    if not is_signed(text, _small(files, SIGNATURE, MAX_SIGNATURE_BYTES)):
+        raise DataLoss(f"{SIGNATURE} is no signature of {MANIFEST} by a key in SERVING_MANIFEST_KEYS_FILE")
+
+
+def _small(files: VersionFiles, name: str, most: int) -> bytes:
+    """What is in a file that may have so many bytes."""
+    if files.files[name][2] > most:
+        raise FailedPrecondition(f"{name} is larger than {most} bytes")
+    return (files.directory / name).read_bytes()
+
+
 def _check(file: Path, name: str, expected: Entry) -> None:
     found = _entry(file)
     if found.bytes != expected.bytes:
@@ -86,12 +119,12 @@ def _entry(file: Path) -> Entry:
         return Entry(opened.tell(), digest.hexdigest())
 
 
-def _replace(file: Path, text: str) -> None:
+def _replace(file: Path, content: bytes) -> None:
     """Write a file so that nobody sees half of it."""
     handle, made = tempfile.mkstemp(prefix="..", dir=file.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as opened:
-            opened.write(text)
+        with os.fdopen(handle, "wb") as opened:
+            opened.write(content)
         Path(made).chmod(0o644)
         Path(made).replace(file)
     except BaseException:

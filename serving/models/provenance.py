@@ -1,7 +1,7 @@
 """What must be true of a version's files before TensorFlow sees them, and still be true when it has loaded them.
 
 - no link leads out of the model root (`files`)
-- its manifest holds, if it has one or must have one (`manifest`)
+- its manifest holds, if it has one or must have one (`manifest`), and is signed, if it must be (`signing`)
 - it uses no operation that is not allowed, and no file but its own (`ops`, `file_ops`)
 
 TensorFlow opens the files by their names, so what was checked and what is loaded are held together by what every file
@@ -22,9 +22,10 @@ from tensorflow.core.protobuf import saved_model_pb2
 from serving.errors import DataLoss, FailedPrecondition, NotFound
 from serving.models.file_ops import misused_file_ops, wrong_assets
 from serving.models.files import VersionFiles, look
-from serving.models.manifest import check_manifest
+from serving.models.manifest import IsSigned, check_manifest
 from serving.models.ops import AllowList, Refusal, allow_list, refused_ops
 from serving.models.scanner import SAVED_MODEL_FILES
+from serving.models.signing import signed_by
 from serving.settings import Settings
 
 NO_SAVED_MODEL = "There is neither saved_model.pb nor saved_model.pbtxt in the version's directory"
@@ -53,11 +54,16 @@ class Inspector:
     require_manifest: bool
     model_dir: Path | None
     """The root of what lies below it; the root of any other version is the directory that it lies in."""
+    is_signed: IsSigned | None = None
+    """What tells the signature that its manifest must have, if it must have one."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Inspector":
+        """SettingsError where the keys of those who may publish cannot be read."""
         model_dir = settings.model_dir if settings.model_config_file is None else None
-        return cls(allow_list(settings.allow_ops), settings.require_manifest, model_dir)
+        keys_file = settings.manifest_keys_file
+        is_signed = None if keys_file is None else signed_by(keys_file)
+        return cls(allow_list(settings.allow_ops), settings.require_manifest, model_dir, is_signed)
 
     def __call__(self, directory: Path) -> Inspected:
         """Inspect a version's directory; a ServingError names the file or the operation that is wrong."""
@@ -66,7 +72,7 @@ class Inspector:
         if not directory.is_dir():
             raise NotFound(NO_SAVED_MODEL)
         files = look(directory, root)
-        has_manifest = check_manifest(files, self.require_manifest)
+        has_manifest = check_manifest(files, self.require_manifest, self.is_signed)
         check_operations(read_saved_model(directory), self.allowed)
         return Inspected(files, root, has_manifest)
 

@@ -17,6 +17,7 @@ from serving.cli import main
 from serving.commands.keys import keys
 from tests import hostile_models, saved_models
 from tests.inputs.pictures import encoded
+from tests.publisher import Publisher
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -82,6 +83,19 @@ class TestManifest:
         assert json.loads((tmp_path / "1" / "manifest.json").read_text())["files"].keys() >= {"saved_model.pb"}
         assert found["manifest"] == str(tmp_path / "1" / "manifest.json")
         assert run("manifest", tmp_path / "1").output.startswith(f"{tmp_path}/1/manifest.json lists 4 files, ")
+
+    def test_it_signs_what_the_server_then_demands(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        saved_models.half_plus_two(tmp_path / "half" / "1")
+        publisher = Publisher(tmp_path / "publisher")
+        signing = ("manifest", "--sign-with", publisher.private, tmp_path / "half" / "1")
+        assert run(*signing).output.endswith(f", and is signed with {publisher.private}\n")
+        assert run_json(*signing)["signed"] is True
+        monkeypatch.setenv("SERVING_MANIFEST_KEYS_FILE", str(publisher.public))
+        assert run("check", tmp_path / "half" / "1").exit_code == 0
+        run("manifest", tmp_path / "half" / "1")
+        ended = run("check", tmp_path / "half" / "1")
+        assert ended.exit_code == 1
+        assert "manifest.json.sig is missing" in ended.output
 
     def test_what_it_cannot_list_is_one_line(self, tmp_path: Path) -> None:
         assert error("manifest", tmp_path) == (

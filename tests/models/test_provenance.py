@@ -10,17 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf import text_format
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from serving.errors import FailedPrecondition, LoadError, ServingError
+from serving.errors import FailedPrecondition, LoadError, ServingError, SettingsError
 from serving.models.loader import Loader
 from serving.models.manifest import write_manifest
 from serving.models.ops import ALLOWED_OPS_FILE, allow_list, parse_allowed
 from serving.models.provenance import Inspector
+from serving.models.signing import sign
 from serving.settings import Settings
 from tests import hostile_models, saved_models
 from tests.conftest import Held
+from tests.publisher import Publisher
 from tests.rest.api import predict, result, serve
 
 HONEST = {
@@ -372,6 +375,83 @@ def passes(version: Path) -> bool:
     except ServingError:
         return False
     return True
+
+
+class TestSignatures:
+    @pytest.fixture
+    def publisher(self, tmp_path: Path) -> Publisher:
+        return Publisher(tmp_path / "publisher")
+
+    @pytest.fixture
+    def version(self, publisher: Publisher, tmp_path: Path) -> Path:
+        saved_models.vocabulary(tmp_path / "1")
+        write_manifest(tmp_path / "1", publisher.sign)
+        return tmp_path / "1"
+
+    def test_a_version_signed_by_one_of_the_keys_passes(
+        self, publisher: Publisher, version: Path, tmp_path: Path
+    ) -> None:
+        publisher.inspect(version)
+        other = Publisher(tmp_path / "other")
+        publisher.public.write_bytes(other.public.read_bytes() + b"\n" + publisher.public.read_bytes())
+        publisher.inspect(version)
+
+    def test_it_passes_where_nobody_asks_for_a_signature(self, version: Path) -> None:
+        inspect(version, require_manifest=True)
+
+    def test_it_is_the_signature_that_the_standard_says(self, tmp_path: Path) -> None:
+        seed = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"  # the second example of RFC 8032
+        publisher = Publisher(tmp_path / "standard", Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seed)))
+        assert publisher.sign(b"\x72").hex() == (
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
+            "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+        )
+
+    @pytest.mark.parametrize(
+        ("damage", "message"),
+        [
+            (lambda path: (path / "manifest.json").unlink(), "manifest.json is missing, and SERVING_MANIFEST_"),
+            (lambda path: (path / "manifest.json.sig").unlink(), "manifest.json.sig is missing, and SERVING_MANIFEST_"),
+            (lambda path: saved_models.garble(path / "manifest.json.sig"), "manifest.json.sig is no signature of"),
+            (lambda path: (path / "manifest.json.sig").write_bytes(b""), "manifest.json.sig is no signature of"),
+            (lambda path: (path / "manifest.json.sig").write_bytes(bytes(1025)), "manifest.json.sig is larger than"),
+            (lambda path: saved_models.garble(path / "manifest.json"), "manifest.json.sig is no signature of"),
+            (lambda path: saved_models.garble(path / "saved_model.pb"), "saved_model.pb is not the file that"),
+            (write_manifest, "manifest.json.sig is missing, and SERVING_MANIFEST_KEYS_FILE demands one"),
+        ],
+        ids=["no-manifest", "none", "garbled", "empty", "long", "of-another-text", "altered-file", "written-anew"],
+    )
+    def test_anything_else_is_refused(
+        self, damage: Callable[[Path], object], message: str, publisher: Publisher, version: Path
+    ) -> None:
+        damage(version)
+        with pytest.raises(ServingError) as caught:
+            publisher.inspect(version)
+        assert caught.value.message.startswith(message)
+
+    def test_the_signature_of_another_is_none(self, version: Path, tmp_path: Path) -> None:
+        with pytest.raises(ServingError, match=r"manifest\.json\.sig is no signature"):
+            Publisher(tmp_path / "other").inspect(version)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (None, "cannot be read: No such file"),
+            ("", "holds no public key"),
+            ("-----BEGIN PUBLIC KEY-----\nMA==\n-----END PUBLIC KEY-----\n", "holds a public key that is none of"),
+        ],
+    )
+    def test_keys_that_cannot_be_used_are_told(self, content: str | None, message: str, tmp_path: Path) -> None:
+        keys = tmp_path / "keys.pem"
+        if content is not None:
+            keys.write_text(content)
+        with pytest.raises(SettingsError) as caught:
+            Inspector.from_settings(Settings(manifest_keys_file=keys))
+        assert caught.value.message.startswith(f"{keys}: {message}")
+
+    def test_a_public_key_signs_nothing(self, publisher: Publisher) -> None:
+        with pytest.raises(SettingsError, match="holds no private Ed25519 key"):
+            sign(b"", publisher.public)
 
 
 class TestLinks:
