@@ -41,7 +41,6 @@ LONG_SECONDS = 0.01
 """A run that computes longer shows that a model is not quick, whatever its trial has shown."""
 ANSWER_BYTES = 64 * 1024
 """A larger answer takes too long to be written and compressed while others wait."""
-_ALONE = BatchLimits()
 NOT_ROW_BY_ROW = "its answers are not row by row"
 
 
@@ -59,12 +58,14 @@ class Batcher:
         clock: Callable[[], float] = time.monotonic,
         about: About = NOTHING_KNOWN,
         runs_at_once: int = ANY_NUMBER,
+        max_waiting: int = ANY_NUMBER,
     ) -> None:
         """`plans` says how to batch each signature; requests to others run as they are.
 
         `on_slow` is called when a run shows that the model is not quick after all. `computed` is a clock of
         what the thread computes: on a busy machine a quick run may take long by the clock on the wall. Of requests that
-        run alone so many do at once: as many as there are threads to compute in, for more would only take from others.
+        run alone so many do at once: as many as there are threads to compute in, for more would only take from others;
+        and of those to one signature that came from an event loop `max_waiting` may wait.
         """
         self.signatures = model.signatures
         self.metadata = model.metadata
@@ -77,6 +78,7 @@ class Batcher:
         self._computed = computed
         self._clock = clock
         self._alone = threading.Semaphore(runs_at_once)
+        self._limits_alone = BatchLimits(max_rows=1, max_waiting_rows=max_waiting)
         self._batch_rows = metrics.BATCH_ROWS.labels(name)
         self._lock = threading.Lock()
         self._arrivals = threading.Condition(self._lock)
@@ -102,7 +104,7 @@ class Batcher:
         """Run a request with others, in slices, or alone, as its signature and its rows want it."""
         limits = self._limits(signature)
         rows = row_count(inputs) if limits else None
-        if limits and rows and rows < limits.max_rows:
+        if limits and rows and (rows < limits.max_rows or (rows == limits.max_rows and fiber is not None)):
             key = batch_key(signature, inputs, limits.pad_lengths)
         elif limits and rows and rows > limits.max_rows and limits.splits:
             return self._run_in_slices(signature, inputs, rows, limits, caller)
@@ -111,8 +113,8 @@ class Batcher:
         elif self.is_quick and not limits:  # not to be asked again: a thread may find meanwhile that it is not
             return self._run_model(signature, inputs, caller)
         else:  # alone, but elsewhere: the event loop must not wait for it, nor for many rows of a quick model
-            key, limits = (object(),), _ALONE
-        return self._run_with_others(Task(key, signature, inputs, rows or 1, caller, limits, self._clock(), fiber))
+            key, limits, rows = (object(),), self._limits_alone, 1
+        return self._run_with_others(Task(key, signature, inputs, rows, caller, limits, self._clock(), fiber))
 
     def answers_in_loop(self, body_bytes: int) -> bool:
         """Whether a request of so many bytes may be answered in an event loop: the model is quick, or it waits there.
@@ -216,7 +218,7 @@ class Batcher:
 
     def _is_soon(self, task: Task) -> bool:
         """Whether the event loop that a task came from runs it itself, too soon for its time to be over meanwhile."""
-        return task.fiber is not None and self.is_quick and task.limits is not _ALONE
+        return task.fiber is not None and self.is_quick and task.limits is not self._limits_alone
 
     def _wait(self, task: Task) -> None:
         """Wait until the task is done or leads; when its time is over, leave it to those that run it, if any do."""

@@ -17,7 +17,8 @@ DEFAULT_ROWS = 64
 LEAST_ROWS = 8
 """A lower limit is never chosen for the sake of throughput: with so few rows a run is short anyway."""
 WAITING_BATCHES = 16
-"""Batches' worth of rows that may wait; more are refused."""
+WAITING_SECONDS = 1.0
+"""Batches' worth of rows that may wait, or seconds' worth if those are more; more are refused."""
 GOOD_ENOUGH = 0.9
 """The share of the best throughput that a smaller batch must reach to be preferred to the larger one."""
 LOOP_SECONDS = 0.001
@@ -92,7 +93,7 @@ def plan(profile: Profile, asked: BatchingParameters, target_seconds: float = 0.
         return Plan(None, "the latency target leaves no time for more than one row", profile.obstacle)
     limits = BatchLimits(
         max_rows,
-        _waiting_rows(max_rows, asked, target_seconds),
+        _waiting_rows(max_rows, profile.seconds, asked, target_seconds),
         asked.batch_timeout_micros / 1e6,
         tuple(size for size in asked.allowed_batch_sizes if size <= max_rows),
         asked.pad_variable_length_inputs,
@@ -109,11 +110,12 @@ def _reason(profile: Profile, asked: BatchingParameters) -> str:
     return ""
 
 
-def _waiting_rows(max_rows: int, asked: BatchingParameters, target_seconds: float) -> int:
+def _waiting_rows(max_rows: int, seconds: Mapping[int, float], asked: BatchingParameters, target_seconds: float) -> int:
     """How many rows may wait; where no time was asked for, no fewer because small batches were found best."""
     if asked.max_enqueued_batches or target_seconds:
         return (asked.max_enqueued_batches or WAITING_BATCHES) * max_rows
-    return WAITING_BATCHES * max(max_rows, DEFAULT_ROWS)
+    of_a_row = min((its / rows for rows, its in seconds.items()), default=WAITING_SECONDS)
+    return max(WAITING_BATCHES * max(max_rows, DEFAULT_ROWS), round(WAITING_SECONDS / of_a_row))
 
 
 def _max_rows(seconds: Mapping[int, float], asked: BatchingParameters, target_seconds: float) -> int:

@@ -49,6 +49,7 @@ class Loader:
         self._config = session_config(device, self._threads)
         self._inspect = Inspector.from_settings(settings)
         self._check_golden = settings.check_golden
+        self._max_waiting = settings.max_queued_requests
         self._timeout_seconds = settings.request_timeout_seconds
         self._target_seconds = settings.latency_target_ms / 1000
         self._parameters = read_parameters(settings.batching_parameters_file)
@@ -98,7 +99,16 @@ class Loader:
         noted = Noted(counted, self._runs, VersionPath(name, version, str(path)))
         on_slow = partial(servable.run_in_callers_thread, ())
         about = describe(path, first_requests(path), image_input)
-        return Batcher(noted, plans, name, is_quick, on_slow, about=about, runs_at_once=self._threads)
+        return Batcher(
+            noted,
+            plans,
+            name,
+            is_quick,
+            on_slow,
+            about=about,
+            runs_at_once=self._threads,
+            max_waiting=self._max_waiting,
+        )
 
 
 def _image_input(servable: Servable, path: Path) -> ImageInput | None:

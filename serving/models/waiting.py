@@ -25,6 +25,7 @@ class Task:
     signature: str
     inputs: Tensors
     rows: int
+    """As they count for its limits; one that runs alone counts as one."""
     caller: Caller
     limits: BatchLimits
     arrived: float
@@ -97,7 +98,9 @@ class WaitingTasks:
         return taken
 
     def _is_too_much(self, task: Task) -> bool:
-        rows = sum(other.rows for other in self._tasks if other.signature == task.signature)
+        rows = sum(
+            other.rows for other in self._tasks if (other.signature, other.limits) == (task.signature, task.limits)
+        )
         return rows > 0 and rows + task.rows > task.limits.max_waiting_rows
 
     def _drop_given_up(self) -> None:

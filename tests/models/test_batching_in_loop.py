@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from serving.caller import PATIENT, Caller
-from serving.errors import DeadlineExceeded, InvalidArgument
+from serving.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from serving.fibers import Fibers
 from serving.models.batching import ANSWER_BYTES, Batcher
 from serving.models.limits import BatchLimits, Plan
@@ -23,10 +23,10 @@ Outcome = list[float] | str
 class Bench:
     """A batched model and an event loop in which its requests are answered."""
 
-    def __init__(self, is_quick: bool) -> None:
+    def __init__(self, is_quick: bool, max_waiting: int = 100) -> None:
         self.model = Doubling()
         plans = {"double": Plan(BatchLimits(max_rows=8)), "alone": Plan(None, "it is not pure")}
-        self.batcher = Batcher(self.model, plans, "m", is_quick)
+        self.batcher = Batcher(self.model, plans, "m", is_quick, max_waiting=max_waiting)
 
     def answers(
         self, *requests: list[float], signature: str = "double", seconds: float = 30.0, body_bytes: int = 0
@@ -49,7 +49,7 @@ class Bench:
     def _answer(self, values: list[float], signature: str, caller: Caller) -> Outcome:
         try:
             doubled: list[float] = self.batcher.run(signature, floats(*values), caller)["y"].tolist()
-        except (InvalidArgument, DeadlineExceeded) as error:
+        except (InvalidArgument, DeadlineExceeded, Unavailable) as error:
             return type(error).__name__
         return doubled
 
@@ -116,11 +116,17 @@ def test_a_request_whose_time_is_over_waits_no_longer(slow: Bench) -> None:
 def test_more_rows_than_a_batch_of_a_quick_model_do_not_run_in_the_loop() -> None:
     quick, threads = Bench(is_quick=True), set[int]()
     quick.model.after_run = lambda: threads.add(threading.get_ident())
-    assert quick.answers([1.0] * 8) == [[2.0] * 8]
+    assert quick.answers([1.0] * 9) == [[2.0] * 9]
     assert threads
     assert threading.get_ident() not in threads
-    quick.answers([1.0] * 7)
+    quick.answers([1.0] * 8)
     assert threading.get_ident() in threads
+
+
+def test_requests_that_run_alone_wait_by_their_number_not_by_their_rows() -> None:
+    bench = Bench(is_quick=True, max_waiting=2)
+    outcomes = bench.answers(*([number] * 2000 for number in (1.0, 2.0, 3.0, 4.0)))
+    assert outcomes == [[2.0] * 2000, [4.0] * 2000, [6.0] * 2000, "Unavailable"]
 
 
 def test_threads_and_fibers_take_turns(slow: Bench) -> None:

@@ -58,6 +58,13 @@ def test_small_batches_do_not_mean_that_few_rows_may_wait(largest: float) -> Non
     assert its.max_waiting_rows == 16 * DEFAULT_ROWS >= 16 * its.max_rows
 
 
+def test_as_many_rows_may_wait_as_run_in_a_second() -> None:
+    profile = Profile("", quick=True, seconds={1: 0.0001, 256: 0.0002})
+    assert limits(profile).max_waiting_rows == 1_280_000
+    assert limits(profile, BatchingParameters(max_enqueued_batches=3)).max_waiting_rows == 768
+    assert limits(profile, target=10.0).max_waiting_rows == 16 * 256
+
+
 def test_the_owner_is_asked_before_the_trial() -> None:
     profile = Profile("", quick=False, seconds=GROWING_TO_16)
     asked = BatchingParameters(

@@ -133,9 +133,10 @@ class TestBatching:
     def test_the_log_says_how_each_signature_is_batched(
         self, tmp_path: Path, loader: Loader, caplog: pytest.LogCaptureFixture
     ) -> None:
+        asked = "max_batch_size { value: 16 } batch_timeout_micros { value: 2000 } max_enqueued_batches { value: 4 }"
         with caplog.at_level("INFO", "serving.models.loader"):
-            self.load(loader, tmp_path, "max_batch_size { value: 16 } batch_timeout_micros { value: 2000 }").close()
-        assert "signature serving_default is batched: max_rows 16, max_waiting_rows 1024, delay_ms 2.0" in caplog.text
+            self.load(loader, tmp_path, asked).close()
+        assert "signature serving_default is batched: max_rows 16, max_waiting_rows 64, delay_ms 2.0" in caplog.text
 
     @pytest.mark.parametrize(("parameters", "quick"), [("", True), ("batch_timeout_micros { value: 2000 }", False)])
     def test_a_quick_model_is_answered_in_the_loop_unless_it_shall_wait_for_others(

@@ -122,7 +122,10 @@ def test_the_list_names_each_model_with_its_versions_and_labels(client: FlaskCli
 def test_the_list_says_how_the_signatures_of_each_version_are_batched_or_why_not(
     half_plus_two: Path, tmp_path: Path
 ) -> None:
-    for version, parameters in (("1", "max_batch_size { value: 4 }"), ("2", "max_batch_size { value: 1 }")):
+    for version, parameters in (
+        ("1", "max_batch_size { value: 4 } max_enqueued_batches { value: 256 }"),
+        ("2", "max_batch_size { value: 1 }"),
+    ):
         shutil.copytree(half_plus_two / "1", tmp_path / version)
         (tmp_path / version / "batching_params.pbtxt").write_text(parameters)
     policy = "model_version_policy { all {} }"
