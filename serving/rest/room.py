@@ -28,7 +28,7 @@ from serving.tensors.spec import Array, memory_bytes
 Tensors = Mapping[str, Array]
 
 UNCOUNTED_TEXT_BYTES = FEW_BYTES
-"""Smaller texts are not counted: what is answered in the event loop never waits."""
+"""Smaller texts are not counted."""
 WAIT_SECONDS = 1.0
 """How long a request waits for memory that others have."""
 
@@ -183,5 +183,6 @@ def _take(memory: Memory, size: int, seconds: float) -> None:
             f"Reading the request may take {size >> 20} MiB, more than the {memory.limit >> 20} MiB that all requests "
             f"share; send fewer values at once or raise {environ_name('request_memory_bytes')}"
         )
-    if not memory.take(size, min(seconds, trace().caller.seconds_left())):
+    wait = min(seconds, trace().caller.seconds_left()) if current() is None else 0.0  # in the event loop nothing waits
+    if not memory.take(size, wait):
         raise Unavailable("The requests in hand take all the memory that there is for them; try again later")
