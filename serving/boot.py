@@ -23,7 +23,6 @@ from serving.models.control import OrderFile
 from serving.models.directory import check_directory
 from serving.models.parameters import read_parameters
 from serving.models.quarantine import Deaths
-from serving.models.signing import signed_by
 from serving.models.source import wanted
 from serving.models.statistics import Statistics
 from serving.settings import REQUEST_MEMORY_SHARES, Settings, environ_name, is_loopback
@@ -58,8 +57,8 @@ def prepare(environ: MutableMapping[str, str]) -> Settings:
     check_audit_file(settings.audit_file)
     read_parameters(settings.batching_parameters_file)  # each worker reads them; what is wrong is said here, once
     check_request_memory(settings)
-    if settings.manifest_keys_file is not None:
-        signed_by(settings.manifest_keys_file)  # likewise
+    check_head(settings)
+    check_manifest_keys(settings)
     plan = capacity.plan(
         capacity.this_machine(count_gpus()),
         wanted_bytes(settings),
@@ -206,6 +205,16 @@ def check_request_memory(settings: Settings) -> None:
         )
 
 
+def check_head(settings: Settings) -> None:
+    """Raise SettingsError where the whole head of a request may be no larger than its line or one of its headers."""
+    for name in ("max_request_line_bytes", "max_header_bytes"):
+        if getattr(settings, name) > settings.max_head_bytes:
+            raise SettingsError(
+                f"{environ_name(name)}={getattr(settings, name)} is more than the whole head of a request may have: "
+                f"raise {environ_name('max_head_bytes')}={settings.max_head_bytes} too"
+            )
+
+
 def memory_line(settings: Settings) -> str:
     """What a worker may take in memory beside its models, for the log."""
     requests, kept, worker = settings.memory_for_requests >> 20, settings.kept_bytes >> 20, capacity.WORKER_BYTES >> 20
@@ -213,6 +222,14 @@ def memory_line(settings: Settings) -> str:
         f"each of {settings.workers} workers takes up to {requests} MiB for requests and keeps up to {kept} MiB for "
         f"the next ones, beside some {worker} MiB of its own and {capacity.MODEL_FACTOR} times the size of its models"
     )
+
+
+def check_manifest_keys(settings: Settings) -> None:
+    """Raise SettingsError where the keys of those who sign manifests cannot be used."""
+    if settings.manifest_keys_file is not None:
+        from serving.models.signing import signed_by
+
+        signed_by(settings.manifest_keys_file)
 
 
 def check_audit_file(path: Path | None) -> None:

@@ -22,13 +22,20 @@ from serving.request import MEBI, UNCOUNTED_BYTES, Limits, Request, RequestReade
 LINGER_SECONDS = 2.0
 """How long a refused client may go on sending: were the connection closed at once, it might never see the answer."""
 LINGER_BYTES = 64 * MEBI
-"""How much it may send meanwhile: four of the largest bodies that are taken unless SERVING_MAX_BODY_BYTES is set."""
+LINGER_BODIES = 4
+"""How much it may send meanwhile: so much, or as many of the largest bodies that are taken if that is more."""
 
 LONG_BYTES = 128 * 1024
 """A piece of input of this size says that there is more where it came from."""
 
 ANSWERS_IN_A_ROW = 32
 """How many requests of a client that does not wait are answered before the event loop looks at the others."""
+
+
+_LATE = Refused(
+    HTTPStatus.REQUEST_TIMEOUT,
+    "The request did not arrive in time; send it faster or raise SERVING_HEAD_SECONDS or SERVING_BODY_SECONDS",
+)
 
 
 class Front(Protocol):
@@ -97,7 +104,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
         elif self._lingering:
             self._dropped_bytes += len(data)
-            if self._dropped_bytes > LINGER_BYTES:
+            if self._dropped_bytes > max(LINGER_BYTES, LINGER_BODIES * self._limits.body_bytes):
                 self.close()
         elif self._reader.refused is None:
             self._feed(data)
@@ -162,7 +169,7 @@ class Connection(asyncio.Protocol):
         elif self.is_idle or self._lingering:
             self.close()
         else:
-            self._reader.refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time"))
+            self._reader.refuse(_LATE)
             self._advance()
 
     @property

@@ -18,6 +18,7 @@ from serving.caller import Caller
 from serving.framing import check_head, origin_form
 from serving.memory import Memory
 from serving.request_body import LargeBody, make_body
+from serving.settings import Settings
 
 MEBI = 1024 * 1024
 PIECE_BYTES = 16 * 1024
@@ -34,16 +35,31 @@ FRAMING_BYTES = 64 * 1024
 class Limits:
     """What one connection may cost. Sizes in bytes, times in seconds."""
 
-    line_bytes: int = 4094
-    headers: int = 100
-    header_bytes: int = 8190
-    head_bytes: int = 64 * 1024
-    body_bytes: int = 16 * MEBI
-    head_seconds: float = 5.0
-    body_seconds: float = 10.0
-    seconds_a_mebibyte: float = 1.0
-    idle_seconds: float = 5.0
-    answer_seconds: float = 30.0
+    line_bytes: int
+    headers: int
+    header_bytes: int
+    head_bytes: int
+    body_bytes: int
+    head_seconds: float
+    body_seconds: float
+    seconds_a_mebibyte: float
+    idle_seconds: float
+    answer_seconds: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        return cls(
+            line_bytes=settings.max_request_line_bytes,
+            headers=settings.max_headers,
+            header_bytes=settings.max_header_bytes,
+            head_bytes=settings.max_head_bytes,
+            body_bytes=settings.max_body_bytes,
+            head_seconds=settings.head_seconds,
+            body_seconds=settings.body_seconds,
+            seconds_a_mebibyte=settings.body_seconds_per_mebibyte,
+            idle_seconds=settings.keep_alive_seconds,
+            answer_seconds=settings.request_timeout_seconds,
+        )
 
     def transfer_seconds(self, size: int) -> float:
         """The time that so many bytes of a body may take."""
@@ -136,20 +152,30 @@ class RequestReader:
         self.deadline = now + self._limits.head_seconds
 
     def on_url(self, url: bytes) -> None:
-        if not self.request.target:
-            self.request.method = self._parser.get_method().decode("ascii")
-        self.request.target += url
-        if len(self.request.method) + len(self.request.target) + len("  HTTP/1.1") > self._limits.line_bytes:
-            raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "The request's path is too long")
+        request, most = self.request, self._limits.line_bytes
+        if not request.target:
+            request.method = self._parser.get_method().decode("ascii")
+        request.target += url
+        line_bytes = len(request.method) + len(request.target) + len("  HTTP/1.1")
+        if line_bytes > most:
+            raise Refused(
+                HTTPStatus.REQUEST_URI_TOO_LONG,
+                f"The request line is longer than {most} bytes; send less in the path or raise "
+                "SERVING_MAX_REQUEST_LINE_BYTES",
+            )
+        self._header_bytes = line_bytes + len("\r\n\r\n")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        limits, size = self._limits, len(name) + len(value)
         headers = self.request.headers if self._in_head else self._trailers
         headers.append((name.lower(), value))
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > self._limits.head_bytes:
-            raise _head_too_large()
-        if len(headers) > self._limits.headers or len(name) + len(value) > self._limits.header_bytes:
-            raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many or too long headers")
+        self._header_bytes += size + len(": \r\n")
+        if len(headers) > limits.headers:
+            raise _head_too_large(f"more than {limits.headers} headers", "SERVING_MAX_HEADERS")
+        if size > limits.header_bytes:
+            raise _head_too_large(f"a header of more than {limits.header_bytes} bytes", "SERVING_MAX_HEADER_BYTES")
+        if self._header_bytes > limits.head_bytes:
+            raise _too_large_as_a_whole(limits)
 
     def on_headers_complete(self) -> None:
         request, limits = self.request, self._limits
@@ -212,7 +238,7 @@ class RequestReader:
             self.refuse(cause if isinstance(cause, Refused) else _malformed(error))
         if self._in_head:
             if self._head_bytes > self._limits.head_bytes:
-                self.refuse(_head_too_large())
+                self.refuse(_too_large_as_a_whole(self._limits))
         elif self._received_bytes > 2 * self.request.body_bytes + FRAMING_BYTES:
             self.refuse(Refused(HTTPStatus.BAD_REQUEST, "The chunks of the request body are too small"))
 
@@ -259,8 +285,14 @@ def _malformed(error: Exception) -> Refused:
     return Refused(HTTPStatus.BAD_REQUEST, f"The request is not valid HTTP/1.1: {error}")
 
 
-def _head_too_large() -> Refused:
-    return Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large")
+def _too_large_as_a_whole(limits: Limits) -> Refused:
+    return _head_too_large(f"a head of more than {limits.head_bytes} bytes", "SERVING_MAX_HEAD_BYTES")
+
+
+def _head_too_large(what: str, setting: str) -> Refused:
+    return Refused(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The request has {what}; send less in headers or raise {setting}"
+    )
 
 
 def no_memory() -> Refused:

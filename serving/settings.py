@@ -152,10 +152,10 @@ class Settings:
         0.0, _seconds(0), "time at shutdown that the server says it is not ready before it takes no more connections"
     )
     drain_seconds: float = setting(30.0, _seconds(0), "time that requests in flight get to finish at shutdown")
-    max_request_line_bytes: int = setting(4094, _whole(64), "longest request line: method, path and query")
-    max_headers: int = setting(100, _whole(1), "most headers of a request")
-    max_header_bytes: int = setting(8190, _whole(64), "longest header, name and value")
-    max_head_bytes: int = setting(64 * 1024, _whole(64), "longest head of a request: its line and all headers")
+    max_request_line_bytes: int = setting(4094, _whole(64, MEBI), "longest request line")
+    max_headers: int = setting(100, _whole(1, 10_000), "most headers of a request")
+    max_header_bytes: int = setting(8190, _whole(64, MEBI), "longest header: name and value")
+    max_head_bytes: int = setting(64 * 1024, _whole(64, MEBI), "longest head of a request: its line and all headers")
     head_seconds: float = setting(5.0, _seconds(0.1), "time that the head of a request, or a TLS handshake, may take")
     body_seconds: float = setting(
         10.0, _seconds(0.1), "time that a body, or the reading of an answer, may take whatever its size"
@@ -166,6 +166,9 @@ class Settings:
     max_decompressed_bytes: int = setting(64 * MEBI, _whole(1), "largest request body, after decompression")
     request_memory_bytes: int = setting(
         0, _whole(0), "memory that the requests of a worker may take together; 0 is 40 times SERVING_MAX_BODY_BYTES"
+    )
+    memory_wait_seconds: float = setting(
+        1.0, _seconds(0), "time that a request waits for memory that others have, before it is answered 503"
     )
     max_connections: int = setting(
         1000, _whole(1), "connections that a worker has at once; more wait until it has fewer"

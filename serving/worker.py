@@ -137,18 +137,7 @@ class _Front:
             SENDS_MEMORY: True,
         }
         self.memory = Memory(settings.bodies_bytes)
-        self.limits = Limits(
-            line_bytes=settings.max_request_line_bytes,
-            headers=settings.max_headers,
-            header_bytes=settings.max_header_bytes,
-            head_bytes=settings.max_head_bytes,
-            body_bytes=settings.max_body_bytes,
-            head_seconds=settings.head_seconds,
-            body_seconds=settings.body_seconds,
-            seconds_a_mebibyte=settings.body_seconds_per_mebibyte,
-            idle_seconds=worker.cfg.keepalive,
-            answer_seconds=settings.request_timeout_seconds,
-        )
+        self.limits = Limits.of(settings)
 
     async def serve(self) -> None:
         """Accept and answer until the worker is told to stop; then finish what has begun."""

@@ -1,4 +1,4 @@
-"""Somebody who signs the manifests of models."""
+"""Somebody who signs the manifests of models, and a server that demands signatures."""
 
 from pathlib import Path
 
@@ -17,12 +17,14 @@ class Publisher:
         directory.mkdir()
         self.private, self.public = directory / "private.pem", directory / "public.pem"
         key = key or Ed25519PrivateKey.generate()
+        self.private.touch(mode=0o600)
         self.private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         self.public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
     def sign(self, content: bytes) -> bytes:
         return sign(content, self.private)
 
-    def inspect(self, version: Path) -> None:
-        """Have a version looked at by a server that wants this signature."""
-        Inspector.from_settings(Settings(manifest_keys_file=self.public))(version)
+
+def inspect_signed(version: Path, keys_file: Path) -> None:
+    """Have a version looked at by a server that demands a signature by one of these keys."""
+    Inspector.from_settings(Settings(manifest_keys_file=keys_file))(version)

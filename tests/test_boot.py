@@ -69,6 +69,22 @@ def test_batching_parameters_that_cannot_be_used_are_found_before_the_start(
         prepare(environ | {"SERVING_BATCHING_PARAMETERS_FILE": str(file)})
 
 
+def test_keys_for_manifests_that_cannot_be_used_are_found_before_the_start(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=r"none\.pem: cannot be read: No such file"):
+        prepare(environ | {"SERVING_MANIFEST_KEYS_FILE": str(tmp_path / "none.pem")})
+
+
+@pytest.mark.parametrize("name", ["SERVING_MAX_REQUEST_LINE_BYTES", "SERVING_MAX_HEADER_BYTES"])
+def test_a_part_of_the_head_may_not_be_larger_than_the_whole(environ: dict[str, str], name: str) -> None:
+    prepare(environ | {name: "65536"})
+    with pytest.raises(
+        SettingsError, match=f"{name}=65537 is more than the whole head .* SERVING_MAX_HEAD_BYTES=65536"
+    ):
+        prepare(environ | {name: "65537"})
+
+
 def test_only_versions_that_will_be_loaded_are_measured(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "models" / "m" / "2").mkdir()
     (tmp_path / "models" / "m" / "2" / "saved_model.pb").write_bytes(b"1234567")

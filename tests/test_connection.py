@@ -229,11 +229,15 @@ class TestRefusals:
         transport = answer_to(b"GET / HTTP/1.0\r\na: " + b"b" * (size - 1) + b"\r\n\r\n", header_bytes=10)
         assert transport.written == b"</ >" if status is None else status_of(transport) == status
 
+    @pytest.mark.parametrize("piece_bytes", [1, 1000])
     @pytest.mark.parametrize(("size", "status"), [(99, None), (100, None), (101, 431)])
-    def test_the_headers_together_have_a_limit(self, size: int, status: int | None) -> None:
-        transport = answer_to(
-            b"GET / HTTP/1.0\r\na: " + b"b" * 50 + b"\r\nc: " + b"d" * (size - 52) + b"\r\n\r\n", head_bytes=100
-        )
+    def test_the_whole_head_has_a_limit(self, size: int, status: int | None, piece_bytes: int) -> None:
+        start = b"GET / HTTP/1.0\r\na: " + b"b" * 50 + b"\r\nc: "
+        head = start + b"d" * (size - len(start) - 4) + b"\r\n\r\n"
+        assert len(head) == size
+        connection, transport = connect(FakeFront(head_bytes=100))
+        for at in range(0, size, piece_bytes):
+            connection.data_received(head[at : at + piece_bytes])
         assert transport.written == b"</ >" if status is None else status_of(transport) == status
 
     def test_a_head_without_an_end_has_a_limit(self) -> None:
@@ -513,6 +517,29 @@ class TestDeadlines:
         deadline = connection.deadline
         connection.close()
         assert connection.deadline == deadline
+
+    def test_each_part_of_a_request_gets_its_time(self) -> None:
+        front = FakeFront(
+            at_once=False,
+            head_seconds=7.0,
+            body_seconds=20.0,
+            seconds_a_mebibyte=3.0,
+            idle_seconds=50.0,
+            body_bytes=9 * MEBI,
+        )
+        connection, _ = connect(front)
+        left = []
+        for sent in (
+            b"",
+            b"POST /p HTTP/1.1\r\nHost: x\r\n",
+            b"Content-Length: %d\r\n\r\n" % (2 * MEBI),
+            bytes(2 * MEBI),
+        ):
+            connection.data_received(sent)
+            left.append(connection.deadline - time.monotonic())
+        front.send_waiting()
+        left.append(connection.deadline - time.monotonic())
+        assert [round(seconds) for seconds in left] == [7, 7, 26, 26, 50]
 
     def test_dripping_does_not_move_the_deadline(self) -> None:
         connection, _ = connect(FakeFront())

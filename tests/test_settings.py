@@ -54,7 +54,7 @@ def test_an_unknown_setting_is_an_error_that_suggests_the_nearest(variable: str,
     [
         ("PORT", "http", "a whole number from 1 to 65535"),
         ("PORT", "65536", "a whole number from 1 to 65535"),
-        ("SERVING_MAX_HEADERS", "0", "a whole number, 1 or more"),
+        ("SERVING_MAX_HEADERS", "0", "a whole number from 1 to 10000"),
         ("SERVING_HEAD_SECONDS", "0", "a number of seconds, 0.1 or more"),
         ("SERVING_THREADS", "-1", "a whole number, 0 or more"),
         ("SERVING_REQUEST_TIMEOUT_SECONDS", "nan", "a number of seconds, 0.001 or more"),

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
 from serving.connection import Connection
 from serving.memory import Memory
 from serving.request import MEBI, Limits, Request
+from serving.settings import Settings
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
@@ -57,7 +59,7 @@ class FakeFront:
     """Answers each request with its method, target and body, at once or when told to."""
 
     def __init__(self, at_once: bool = True, memory: int = 128 * MEBI, **limits: Any) -> None:
-        self.limits = Limits(**limits)
+        self.limits = replace(Limits.of(Settings()), **limits)
         self.memory = Memory(memory)
         self.at_once = at_once
         self.requests: list[Request] = []

@@ -83,7 +83,7 @@ def judge(version: VersionPath, settings: Settings) -> Verdict:
 def _checked_at_load(path: Path, settings: Settings) -> list[Finding]:
     """What a load that succeeded has shown."""
     from serving.models.golden import golden_files
-    from serving.models.manifest import MANIFEST
+    from serving.models.manifest import MANIFEST, SIGNATURE
     from serving.models.warmup import WARMUP_FILE
 
     golden = len(golden_files(path))
@@ -91,12 +91,21 @@ def _checked_at_load(path: Path, settings: Settings) -> list[Finding]:
         Finding("manifest", "ok", "every file is as it says")
         if (path / MANIFEST).is_file()
         else Finding("manifest", "note", "there is none; `manifest` writes one"),
+        _signature((path / SIGNATURE).is_file(), settings.manifest_keys_file),
         Finding("operations", "ok", "all are allowed"),
         Finding("warm-up", "ok", "its requests ran")
         if (path / WARMUP_FILE).is_file()
         else Finding("warm-up", "note", "there are no warm-up requests: the first ones will be slow"),
         _golden(golden, settings.check_golden),
     ]
+
+
+def _signature(is_there: bool, keys_file: Path | None) -> Finding:
+    if keys_file is not None:
+        return Finding("signature", "ok", f"the manifest is signed by a key in {keys_file}")
+    if is_there:
+        return Finding("signature", "note", "not checked: SERVING_MANIFEST_KEYS_FILE is not set")
+    return Finding("signature", "note", "the manifest is not signed")
 
 
 def _golden(count: int, checked: bool) -> Finding:

@@ -37,7 +37,7 @@ class Golden:
 
 def golden_files(version: Path) -> list[Path]:
     """The files of a version's golden requests, in the order in which they are asked."""
-    return sorted((version / GOLDEN_DIRECTORY).glob("*.json"))
+    return sorted(file for file in (version / GOLDEN_DIRECTORY).glob("*.json") if not file.name.startswith(".."))
 
 
 def read_golden(file: Path) -> Golden:

@@ -72,8 +72,8 @@ class Loader:
             _warm_up(servable, path)
             if self._check_golden:
                 check_golden(servable, path)
+            batcher = self._batcher(name, version, path, servable, asked, image_input)
             inspected.confirm()
-        batcher = self._batcher(name, version, path, servable, asked, image_input)
         metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
         return batcher
 

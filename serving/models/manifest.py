@@ -40,7 +40,7 @@ class Entry:
 def write_manifest(directory: Path, sign: Callable[[bytes], bytes] | None = None) -> Mapping[str, Entry]:
     """Write the manifest of a version's directory, in one step, and answer what is in it.
 
-    With `sign`, which makes a signature, that is written after it; one that was there before goes.
+    With `sign`, which makes a signature, that is written after it; without, one that was there before goes.
     """
     found = look(directory, directory)
     entries = {name: _entry(directory / name) for name in sorted(found.files) if name not in (MANIFEST, SIGNATURE)}
@@ -50,9 +50,10 @@ def write_manifest(directory: Path, sign: Callable[[bytes], bytes] | None = None
     document = {"files": {name: {"bytes": entry.bytes, "sha256": entry.sha256} for name, entry in entries.items()}}
     text = (json.dumps(document, indent=2) + "\n").encode()
     signature = None if sign is None else sign(text)
-    (directory / SIGNATURE).unlink(missing_ok=True)
     _replace(directory / MANIFEST, text)
-    if signature is not None:
+    if signature is None:
+        (directory / SIGNATURE).unlink(missing_ok=True)
+    else:
         _replace(directory / SIGNATURE, signature)
     return entries
 
@@ -77,7 +78,7 @@ def check_manifest(files: VersionFiles, required: bool, is_signed: IsSigned | No
     for name in sorted(present - entries.keys()):
         raise DataLoss(f"{name} is not in {MANIFEST}")
     for name in sorted(present):
-        _check(files.directory / name, name, entries[name])
+        _check(files, name, entries[name])
     return True
 
 
@@ -105,11 +106,11 @@ def _small(files: VersionFiles, name: str, most: int) -> bytes:
     return (files.directory / name).read_bytes()
 
 
-def _check(file: Path, name: str, expected: Entry) -> None:
-    found = _entry(file)
-    if found.bytes != expected.bytes:
-        raise DataLoss(f"{name} has {found.bytes} bytes, {MANIFEST} says {expected.bytes}")
-    if found.sha256 != expected.sha256:
+def _check(files: VersionFiles, name: str, expected: Entry) -> None:
+    size = files.files[name][2]
+    if size != expected.bytes:
+        raise DataLoss(f"{name} has {size} bytes, {MANIFEST} says {expected.bytes}")
+    if _entry(files.directory / name).sha256 != expected.sha256:
         raise DataLoss(f"{name} is not the file that {MANIFEST} lists: its SHA-256 is another")
 
 

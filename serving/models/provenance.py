@@ -7,11 +7,12 @@
 TensorFlow opens the files by their names, so what was checked and what is loaded are held together by what every file
 and directory looks like before and after: device, inode, size, time of change. A version whose files changed meanwhile
 is refused. This does not hold against someone who may write there and exchanges a directory above the version's for the
-moment of loading, or can set the time of change: only the server's operator and those who publish models should.
+moment of loading, or can set the time of change: only the server's operator and those who publish models should. A
+signature does not change that: it holds against who could write there before the version was looked at.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from serving.models.files import VersionFiles, look
 from serving.models.manifest import IsSigned, check_manifest
 from serving.models.ops import AllowList, Refusal, allow_list, refused_ops
 from serving.models.scanner import SAVED_MODEL_FILES
-from serving.models.signing import signed_by
 from serving.settings import Settings
 
 NO_SAVED_MODEL = "There is neither saved_model.pb nor saved_model.pbtxt in the version's directory"
@@ -59,11 +59,13 @@ class Inspector:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Inspector":
-        """SettingsError where the keys of those who may publish cannot be read."""
         model_dir = settings.model_dir if settings.model_config_file is None else None
-        keys_file = settings.manifest_keys_file
-        is_signed = None if keys_file is None else signed_by(keys_file)
-        return cls(allow_list(settings.allow_ops), settings.require_manifest, model_dir, is_signed)
+        inspector = cls(allow_list(settings.allow_ops), settings.require_manifest, model_dir)
+        if settings.manifest_keys_file is None:
+            return inspector
+        from serving.models.signing import watched  # cryptography takes a quarter of a second
+
+        return replace(inspector, is_signed=watched(settings.manifest_keys_file))
 
     def __call__(self, directory: Path) -> Inspected:
         """Inspect a version's directory; a ServingError names the file or the operation that is wrong."""

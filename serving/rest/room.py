@@ -29,8 +29,6 @@ Tensors = Mapping[str, Array]
 
 UNCOUNTED_TEXT_BYTES = FEW_BYTES
 """Smaller texts are not counted."""
-WAIT_SECONDS = 1.0
-"""How long a request waits for memory that others have."""
 
 
 class Room:
@@ -67,7 +65,7 @@ class Room:
 
     def reading(self) -> "Objects":
         """What to read the tensors of the request in hand in, as a context that gives back what was taken."""
-        return Objects(self._objects)
+        return Objects(self._objects, self._settings.memory_wait_seconds)
 
     def note_tensors(self, body: memoryview | bytes, tensors: Tensors) -> None:
         """Count the tensors that the body of the request in hand has brought, until it is answered."""
@@ -100,7 +98,8 @@ class Room:
         """Take what a text of this size has not taken yet, unless it is small; wait only where it has taken nothing."""
         notes = trace()
         if size > max(notes.room_bytes, UNCOUNTED_TEXT_BYTES):
-            _take(self._texts, size - notes.room_bytes, 0.0 if notes.room_bytes else WAIT_SECONDS)
+            wait = 0.0 if notes.room_bytes else self._settings.memory_wait_seconds
+            _take(self._texts, size - notes.room_bytes, wait)
             notes.room_bytes = size
 
     def _count(self, size: int) -> None:
@@ -118,10 +117,11 @@ class Room:
 class Objects:
     """The memory for the objects that a request becomes while it is read; used by one thread."""
 
-    __slots__ = ("_memory", "_taken")
+    __slots__ = ("_memory", "_taken", "_wait_seconds")
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, wait_seconds: float) -> None:
         self._memory = memory
+        self._wait_seconds = wait_seconds
         self._taken = 0
 
     def make_room(self, text: memoryview | bytes, more: int = 0) -> None:
@@ -132,7 +132,7 @@ class Objects:
         """Have so many bytes in all, unless they are few; PayloadTooLarge or Unavailable where there are fewer."""
         if size > max(self._taken, UNCOUNTED_TEXT_BYTES):
             self.give_back()  # or requests that have some would wait for each other to get more
-            _take(self._memory, size, WAIT_SECONDS)
+            _take(self._memory, size, self._wait_seconds)
             self._taken = size
 
     def need_more(self, size: int) -> None:

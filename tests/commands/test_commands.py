@@ -88,11 +88,13 @@ class TestManifest:
         saved_models.half_plus_two(tmp_path / "half" / "1")
         publisher = Publisher(tmp_path / "publisher")
         signing = ("manifest", "--sign-with", publisher.private, tmp_path / "half" / "1")
-        assert run(*signing).output.endswith(f", and is signed with {publisher.private}\n")
+        signature = tmp_path / "half" / "1" / "manifest.json.sig"
+        assert run(*signing).output.endswith(f"{signature} is its signature with {publisher.private}\n")
         assert run_json(*signing)["signed"] is True
         monkeypatch.setenv("SERVING_MANIFEST_KEYS_FILE", str(publisher.public))
-        assert run("check", tmp_path / "half" / "1").exit_code == 0
-        run("manifest", tmp_path / "half" / "1")
+        checked = run_json("check", tmp_path / "half" / "1")
+        assert f"the manifest is signed by a key in {publisher.public}" in json.dumps(checked)
+        assert run("manifest", tmp_path / "half" / "1").output.splitlines()[1].startswith(f"{signature} no longer held")
         ended = run("check", tmp_path / "half" / "1")
         assert ended.exit_code == 1
         assert "manifest.json.sig is missing" in ended.output

@@ -19,11 +19,11 @@ from serving.models.loader import Loader
 from serving.models.manifest import write_manifest
 from serving.models.ops import ALLOWED_OPS_FILE, allow_list, parse_allowed
 from serving.models.provenance import Inspector
-from serving.models.signing import sign
+from serving.models.signing import sign, signed_by
 from serving.settings import Settings
 from tests import hostile_models, saved_models
 from tests.conftest import Held
-from tests.publisher import Publisher
+from tests.publisher import Publisher, inspect_signed
 from tests.rest.api import predict, result, serve
 
 HONEST = {
@@ -391,10 +391,10 @@ class TestSignatures:
     def test_a_version_signed_by_one_of_the_keys_passes(
         self, publisher: Publisher, version: Path, tmp_path: Path
     ) -> None:
-        publisher.inspect(version)
-        other = Publisher(tmp_path / "other")
-        publisher.public.write_bytes(other.public.read_bytes() + b"\n" + publisher.public.read_bytes())
-        publisher.inspect(version)
+        inspect_signed(version, publisher.public)
+        both = tmp_path / "both.pem"
+        both.write_bytes(Publisher(tmp_path / "other").public.read_bytes() + b"\n" + publisher.public.read_bytes())
+        inspect_signed(version, both)
 
     def test_it_passes_where_nobody_asks_for_a_signature(self, version: Path) -> None:
         inspect(version, require_manifest=True)
@@ -426,19 +426,19 @@ class TestSignatures:
     ) -> None:
         damage(version)
         with pytest.raises(ServingError) as caught:
-            publisher.inspect(version)
+            inspect_signed(version, publisher.public)
         assert caught.value.message.startswith(message)
 
     def test_the_signature_of_another_is_none(self, version: Path, tmp_path: Path) -> None:
         with pytest.raises(ServingError, match=r"manifest\.json\.sig is no signature"):
-            Publisher(tmp_path / "other").inspect(version)
+            inspect_signed(version, Publisher(tmp_path / "other").public)
 
     @pytest.mark.parametrize(
         ("content", "message"),
         [
             (None, "cannot be read: No such file"),
             ("", "holds no public key"),
-            ("-----BEGIN PUBLIC KEY-----\nMA==\n-----END PUBLIC KEY-----\n", "holds a public key that is none of"),
+            ("-----BEGIN PUBLIC KEY-----\nMA==\n-----END PUBLIC KEY-----\n", "key 1 is no public Ed25519 key"),
         ],
     )
     def test_keys_that_cannot_be_used_are_told(self, content: str | None, message: str, tmp_path: Path) -> None:
@@ -446,12 +446,39 @@ class TestSignatures:
         if content is not None:
             keys.write_text(content)
         with pytest.raises(SettingsError) as caught:
-            Inspector.from_settings(Settings(manifest_keys_file=keys))
+            signed_by(keys)
         assert caught.value.message.startswith(f"{keys}: {message}")
 
+    def test_a_key_that_cannot_be_used_beside_a_good_one_is_told(self, publisher: Publisher, tmp_path: Path) -> None:
+        both = tmp_path / "both.pem"
+        both.write_bytes(publisher.public.read_bytes() + publisher.public.read_bytes()[:-30])
+        with pytest.raises(SettingsError, match=r"both\.pem: key 2 is no public Ed25519 key"):
+            signed_by(both)
+
+    def test_keys_that_can_no_longer_be_read_still_hold(self, publisher: Publisher, version: Path) -> None:
+        inspector = Inspector.from_settings(Settings(manifest_keys_file=publisher.public))
+        publisher.public.unlink()
+        inspector(version)
+
     def test_a_public_key_signs_nothing(self, publisher: Publisher) -> None:
+        publisher.public.chmod(0o600)
         with pytest.raises(SettingsError, match="holds no private Ed25519 key"):
             sign(b"", publisher.public)
+
+    def test_a_private_key_that_others_can_read_signs_nothing(self, publisher: Publisher) -> None:
+        publisher.private.chmod(0o644)
+        with pytest.raises(SettingsError, match="others than its owner can read"):
+            publisher.sign(b"")
+
+    def test_a_new_version_without_one_leaves_the_old_one(self, publisher: Publisher, tmp_path: Path) -> None:
+        for version, signer in (("1", publisher.sign), ("2", None)):
+            saved_models.half_plus_two(tmp_path / "models" / "half" / version)
+            write_manifest(tmp_path / "models" / "half" / version, signer)
+        with serve(model_dir=tmp_path / "models", manifest_keys_file=publisher.public) as client:
+            assert result(predict(client, "half", {"instances": [[1.0]]})) == {"predictions": [[2.5]]}
+            newest = result(client.get("/v1/models/half"))["model_version_status"][0]
+        assert (newest["version"], newest["state"]) == ("2", "END")
+        assert newest["status"]["error_message"].startswith("manifest.json.sig is missing")
 
 
 class TestLinks:
