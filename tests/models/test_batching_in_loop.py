@@ -125,8 +125,10 @@ def test_more_rows_than_a_batch_of_a_quick_model_do_not_run_in_the_loop() -> Non
 
 def test_requests_that_run_alone_wait_by_their_number_not_by_their_rows() -> None:
     bench = Bench(is_quick=True, max_waiting=2)
-    outcomes = bench.answers(*([number] * 2000 for number in (1.0, 2.0, 3.0, 4.0)))
-    assert outcomes == [[2.0] * 2000, [4.0] * 2000, [6.0] * 2000, "Unavailable"]
+    bench.model.go_on.clear()
+    outcomes = bench.answers(*([1.0] * 2000 for _ in range(4)), seconds=0.2)
+    bench.model.go_on.set()
+    assert outcomes == ["DeadlineExceeded"] * 3 + ["Unavailable"]
 
 
 def test_threads_and_fibers_take_turns(slow: Bench) -> None:

@@ -230,7 +230,7 @@ def test_the_quick_requests_of_both_protocols_are_the_same(half_plus_two: Path, 
             b"/v2/models/model/versions/1/infer?q",
         ):
             assert is_quick("POST", path, 100)
-            assert not is_quick("POST", path, 300_000)
+            assert not is_quick("POST", path, 400_000)
             assert not is_quick("POST", path.replace(b"/model/", b"/other/").replace(b"/model:", b"/other:"), 100)
         assert is_quick("GET", b"/v2/health/ready", 0)
         assert not is_quick("GET", b"/v2/models/model/stats", 0)
