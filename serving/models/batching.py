@@ -41,6 +41,10 @@ LONG_SECONDS = 0.01
 """A run that computes longer shows that a model is not quick, whatever its trial has shown."""
 ANSWER_BYTES = 64 * 1024
 """A larger answer takes too long to be written and compressed while others wait."""
+_ALONE = BatchLimits(max_rows=1, max_waiting_rows=64)
+"""Of requests from event loops that run alone: each counts as one row, whatever it has."""
+FEW_WAITING = 16
+"""So few requests to a quick model are computed in a fraction of a second: no timer is needed for each."""
 NOT_ROW_BY_ROW = "its answers are not row by row"
 
 
@@ -58,14 +62,12 @@ class Batcher:
         clock: Callable[[], float] = time.monotonic,
         about: About = NOTHING_KNOWN,
         runs_at_once: int = ANY_NUMBER,
-        max_waiting: int = ANY_NUMBER,
     ) -> None:
         """`plans` says how to batch each signature; requests to others run as they are.
 
         `on_slow` is called when a run shows that the model is not quick after all. `computed` is a clock of
         what the thread computes: on a busy machine a quick run may take long by the clock on the wall. Of requests that
-        run alone so many do at once: as many as there are threads to compute in, for more would only take from others;
-        and of those to one signature that came from an event loop `max_waiting` may wait.
+        run alone so many do at once: as many as there are threads to compute in, for more would only take from others.
         """
         self.signatures = model.signatures
         self.metadata = model.metadata
@@ -78,7 +80,6 @@ class Batcher:
         self._computed = computed
         self._clock = clock
         self._alone = threading.Semaphore(runs_at_once)
-        self._limits_alone = BatchLimits(max_rows=1, max_waiting_rows=max_waiting)
         self._batch_rows = metrics.BATCH_ROWS.labels(name)
         self._lock = threading.Lock()
         self._arrivals = threading.Condition(self._lock)
@@ -113,7 +114,7 @@ class Batcher:
         elif self.is_quick and not limits:  # not to be asked again: a thread may find meanwhile that it is not
             return self._run_model(signature, inputs, caller)
         else:  # alone, but elsewhere: the event loop must not wait for it, nor for many rows of a quick model
-            key, limits, rows = (object(),), self._limits_alone, 1
+            key, limits, rows = (object(),), _ALONE, 1
         return self._run_with_others(Task(key, signature, inputs, rows, caller, limits, self._clock(), fiber))
 
     def answers_in_loop(self, body_bytes: int) -> bool:
@@ -218,11 +219,12 @@ class Batcher:
 
     def _is_soon(self, task: Task) -> bool:
         """Whether the event loop that a task came from runs it itself, too soon for its time to be over meanwhile."""
-        return task.fiber is not None and self.is_quick and task.limits is not self._limits_alone
+        return task.fiber is not None and self.is_quick and task.limits is not _ALONE
 
     def _wait(self, task: Task) -> None:
         """Wait until the task is done or leads; when its time is over, leave it to those that run it, if any do."""
-        if task.signal.acquire(timeout=-1 if self._is_soon(task) else min(task.caller.seconds_left(), _LONGEST_WAIT)):
+        is_soon = self._is_soon(task) and len(self._tasks) <= FEW_WAITING
+        if task.signal.acquire(timeout=-1 if is_soon else min(task.caller.seconds_left(), _LONGEST_WAIT)):
             return
         with self._lock:
             self._tasks.remove(task)

@@ -17,8 +17,8 @@ DEFAULT_ROWS = 64
 LEAST_ROWS = 8
 """A lower limit is never chosen for the sake of throughput: with so few rows a run is short anyway."""
 WAITING_BATCHES = 16
-WAITING_SECONDS = 1.0
-"""Batches' worth of rows that may wait, or seconds' worth if those are more; more are refused."""
+WAITING_SECONDS = 0.1
+"""Batches' worth of rows that may wait, or as many as run in this time if those are more; more are refused."""
 GOOD_ENOUGH = 0.9
 """The share of the best throughput that a smaller batch must reach to be preferred to the larger one."""
 LOOP_SECONDS = 0.001

@@ -10,7 +10,7 @@ from pathlib import Path
 from serving import capacity, metrics
 from serving.errors import LoadError
 from serving.inputs.image_spec import ImageInput, read_image_input
-from serving.models.about import describe
+from serving.models.about import About, describe
 from serving.models.batching import Batcher
 from serving.models.golden import check_golden
 from serving.models.limits import plan, sizes_asked
@@ -49,7 +49,6 @@ class Loader:
         self._config = session_config(device, self._threads)
         self._inspect = Inspector.from_settings(settings)
         self._check_golden = settings.check_golden
-        self._max_waiting = settings.max_queued_requests
         self._timeout_seconds = settings.request_timeout_seconds
         self._target_seconds = settings.latency_target_ms / 1000
         self._parameters = read_parameters(settings.batching_parameters_file)
@@ -72,43 +71,25 @@ class Loader:
             _warm_up(servable, path)
             if self._check_golden:
                 check_golden(servable, path)
-            batcher = self._batcher(name, version, path, servable, asked, image_input)
+            about = describe(path, first_requests(path), image_input)
             inspected.confirm()
+            batcher = self._batcher(VersionPath(name, version, str(path)), servable, asked, about)
         metrics.LOAD_SECONDS.labels(name).observe(time.perf_counter() - started)
         return batcher
 
-    def _batcher(
-        self,
-        name: str,
-        version: int,
-        path: Path,
-        servable: Servable,
-        asked: BatchingParameters,
-        image_input: ImageInput | None,
-    ) -> Batcher:
+    def _batcher(self, of: VersionPath, servable: Servable, asked: BatchingParameters, about: About) -> Batcher:
         """Try the signatures, and decide by that how each is run."""
         profiles = try_signatures(servable, sizes_asked(asked))
         plans = {signature: plan(profile, asked, self._target_seconds) for signature, profile in profiles.items()}
         for signature, its in plans.items():
             if servable.signatures[signature].inputs:
-                log.info("model %s signature %s %s", name, signature, its)
+                log.info("model %s signature %s %s", of.model, signature, its)
         is_quick = are_quick(profiles) and not any(its.limits and its.limits.delay_seconds for its in plans.values())
         if is_quick:
             servable.run_in_callers_thread([signature for signature, profile in profiles.items() if profile.quick])
-        counted = Counted(servable, self._statistics.of(name, version))
-        noted = Noted(counted, self._runs, VersionPath(name, version, str(path)))
+        noted = Noted(Counted(servable, self._statistics.of(of.model, of.version)), self._runs, of)
         on_slow = partial(servable.run_in_callers_thread, ())
-        about = describe(path, first_requests(path), image_input)
-        return Batcher(
-            noted,
-            plans,
-            name,
-            is_quick,
-            on_slow,
-            about=about,
-            runs_at_once=self._threads,
-            max_waiting=self._max_waiting,
-        )
+        return Batcher(noted, plans, of.model, is_quick, on_slow, about=about, runs_at_once=self._threads)
 
 
 def _image_input(servable: Servable, path: Path) -> ImageInput | None:

@@ -8,6 +8,8 @@ No TensorFlow here.
 """
 
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -15,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from serving.access.watched import Watched, read_file, read_private_file
-from serving.errors import SettingsError
+from serving.errors import FailedPrecondition, SettingsError
 from serving.models.manifest import IsSigned
 
 _KEY = re.compile(rb"-----BEGIN .*?(?=-----BEGIN |\Z)", re.DOTALL)
@@ -44,9 +46,16 @@ def signed_by(keys_file: Path) -> IsSigned:
     return lambda content, signature: any(_verifies(key, content, signature) for key in keys)
 
 
-def watched(keys_file: Path) -> IsSigned:
-    """The same with the file as it is now; while it cannot be used, as it was when it last could."""
-    keys: Watched[IsSigned] = Watched(keys_file, signed_by, lambda content, signature: False)
+def watched(keys_file: Path, clock: Callable[[], float] = time.monotonic) -> IsSigned:
+    """The same with the file as it is now; while it cannot be used, as it was when it last could.
+
+    FailedPrecondition while there has been no file that could be used.
+    """
+
+    def never(content: bytes, signature: bytes) -> bool:
+        raise FailedPrecondition("the file in SERVING_MANIFEST_KEYS_FILE cannot be used; the log says why")
+
+    keys: Watched[IsSigned] = Watched(keys_file, signed_by, never, clock)
     return lambda content, signature: keys.get()(content, signature)
 
 

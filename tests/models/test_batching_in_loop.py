@@ -23,10 +23,10 @@ Outcome = list[float] | str
 class Bench:
     """A batched model and an event loop in which its requests are answered."""
 
-    def __init__(self, is_quick: bool, max_waiting: int = 100) -> None:
+    def __init__(self, is_quick: bool) -> None:
         self.model = Doubling()
         plans = {"double": Plan(BatchLimits(max_rows=8)), "alone": Plan(None, "it is not pure")}
-        self.batcher = Batcher(self.model, plans, "m", is_quick, max_waiting=max_waiting)
+        self.batcher = Batcher(self.model, plans, "m", is_quick)
 
     def answers(
         self, *requests: list[float], signature: str = "double", seconds: float = 30.0, body_bytes: int = 0
@@ -124,11 +124,11 @@ def test_more_rows_than_a_batch_of_a_quick_model_do_not_run_in_the_loop() -> Non
 
 
 def test_requests_that_run_alone_wait_by_their_number_not_by_their_rows() -> None:
-    bench = Bench(is_quick=True, max_waiting=2)
+    bench = Bench(is_quick=True)
     bench.model.go_on.clear()
-    outcomes = bench.answers(*([1.0] * 2000 for _ in range(4)), seconds=0.2)
+    outcomes = bench.answers(*([1.0] * 2000 for _ in range(66)), seconds=0.2)
     bench.model.go_on.set()
-    assert outcomes == ["DeadlineExceeded"] * 3 + ["Unavailable"]
+    assert outcomes == ["DeadlineExceeded"] * 65 + ["Unavailable"]
 
 
 def test_threads_and_fibers_take_turns(slow: Bench) -> None:

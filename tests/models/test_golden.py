@@ -58,6 +58,11 @@ def test_the_tolerance_is_that_of_the_file(loader: Loader, half_plus_two: Path) 
     loader("half", 1, half_plus_two).close()
 
 
+def test_names_that_begin_with_two_dots_are_no_files_of_the_model(loader: Loader, half_plus_two: Path) -> None:
+    write_golden(half_plus_two, RIGHT | {"response": {}}, "..other.json")
+    loader("half", 1, half_plus_two).close()
+
+
 def test_every_file_is_asked(loader: Loader, half_plus_two: Path) -> None:
     write_golden(half_plus_two, RIGHT, "a.json")
     write_golden(half_plus_two, RIGHT | {"response": {}}, "b.json")

@@ -58,9 +58,9 @@ def test_small_batches_do_not_mean_that_few_rows_may_wait(largest: float) -> Non
     assert its.max_waiting_rows == 16 * DEFAULT_ROWS >= 16 * its.max_rows
 
 
-def test_as_many_rows_may_wait_as_run_in_a_second() -> None:
+def test_as_many_rows_may_wait_as_are_run_soon() -> None:
     profile = Profile("", quick=True, seconds={1: 0.0001, 256: 0.0002})
-    assert limits(profile).max_waiting_rows == 1_280_000
+    assert limits(profile).max_waiting_rows == 128_000
     assert limits(profile, BatchingParameters(max_enqueued_batches=3)).max_waiting_rows == 768
     assert limits(profile, target=10.0).max_waiting_rows == 16 * 256
 

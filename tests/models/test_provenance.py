@@ -19,7 +19,7 @@ from serving.models.loader import Loader
 from serving.models.manifest import write_manifest
 from serving.models.ops import ALLOWED_OPS_FILE, allow_list, parse_allowed
 from serving.models.provenance import Inspector
-from serving.models.signing import sign, signed_by
+from serving.models.signing import sign, signed_by, watched
 from serving.settings import Settings
 from tests import hostile_models, saved_models
 from tests.conftest import Held
@@ -455,10 +455,22 @@ class TestSignatures:
         with pytest.raises(SettingsError, match=r"both\.pem: key 2 is no public Ed25519 key"):
             signed_by(both)
 
-    def test_keys_that_can_no_longer_be_read_still_hold(self, publisher: Publisher, version: Path) -> None:
-        inspector = Inspector.from_settings(Settings(manifest_keys_file=publisher.public))
-        publisher.public.unlink()
-        inspector(version)
+    def test_keys_may_be_exchanged_and_hold_until_others_can_be_read(
+        self, publisher: Publisher, tmp_path: Path
+    ) -> None:
+        now, other, keys = [0.0], Publisher(tmp_path / "other"), tmp_path / "keys.pem"
+        is_signed = watched(keys, lambda: now[0])
+        with pytest.raises(FailedPrecondition, match="cannot be used"):
+            is_signed(b"text", publisher.sign(b"text"))
+        for content, holds, fails in (
+            (publisher.public.read_bytes(), publisher, other),
+            (b"nonsense", publisher, other),
+            (other.public.read_bytes(), other, publisher),
+        ):
+            keys.write_bytes(content)
+            now[0] += 10
+            assert is_signed(b"text", holds.sign(b"text"))
+            assert not is_signed(b"text", fails.sign(b"text"))
 
     def test_a_public_key_signs_nothing(self, publisher: Publisher) -> None:
         publisher.public.chmod(0o600)

@@ -76,7 +76,7 @@ def only_input(signature: Signature) -> TensorSpec:
 def _read_npy(sent: Sent, signatures: Signatures, image_input: ImageInput | None) -> PredictRequest:
     signature = _signature(signatures, _named_in_query(sent.query))
     spec = only_input(signature)
-    need = sent.need if len(sent.body) > UNCOUNTED_TEXT_BYTES else _unneeded  # which is read in the event loop
+    need = sent.need if len(sent.body) > UNCOUNTED_TEXT_BYTES else _unneeded  # whatever it is converted to
     array = decode_npy(sent.body, spec, need)
     return PredictRequest(signature, array.ndim > 0, {spec.name: array})
 
