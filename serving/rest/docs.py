@@ -9,7 +9,6 @@ from flask import Blueprint, current_app
 from serving.inference import Inference
 from serving.rest.application import Answer, json_answer
 from serving.rest.loaded import LoadedVersion, loaded_versions
-from serving.rest.openapi.document import build
 from serving.rest.static import StaticFiles, policy
 from serving.settings import Settings
 
@@ -48,6 +47,8 @@ class _Documents:
         """The document of these versions as JSON."""
         described, body = self._last
         if not body or described != versions:
+            from serving.rest.openapi.document import build  # which takes longer to import than Flask, and few ask
+
             body = orjson.dumps(build(versions, protocols, self._settings))
             self._last = (versions, body)
         return body
