@@ -74,7 +74,7 @@ def _line_plot(name: str, lines: Lines, x: str, y: str) -> str:
     for server, points in lines.items():
         axes.plot(*zip(*points, strict=True), marker="o", label=server, **_SPECIAL.get(server, {}))
     axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return _save(figure, name)
 
 
