@@ -48,6 +48,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
+        """Those that the operator has set."""
         return cls(
             line_bytes=settings.max_request_line_bytes,
             headers=settings.max_headers,

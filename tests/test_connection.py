@@ -518,28 +518,18 @@ class TestDeadlines:
         connection.close()
         assert connection.deadline == deadline
 
-    def test_each_part_of_a_request_gets_its_time(self) -> None:
-        front = FakeFront(
-            at_once=False,
-            head_seconds=7.0,
-            body_seconds=20.0,
-            seconds_a_mebibyte=3.0,
-            idle_seconds=50.0,
-            body_bytes=9 * MEBI,
-        )
+    def test_each_part_of_a_request_gets_its_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+        limits = {"head_seconds": 7.0, "body_seconds": 20.0, "seconds_a_mebibyte": 3.0, "idle_seconds": 50.0}
+        front = FakeFront(at_once=False, **limits)
         connection, _ = connect(front)
-        left = []
-        for sent in (
-            b"",
-            b"POST /p HTTP/1.1\r\nHost: x\r\n",
-            b"Content-Length: %d\r\n\r\n" % (2 * MEBI),
-            bytes(2 * MEBI),
-        ):
+        deadlines = [connection.deadline]
+        start, end = b"POST /p HTTP/1.1\r\nHost: x\r\n", b"Content-Length: %d\r\n\r\n" % (2 * MEBI)
+        for sent in (start, end, bytes(2 * MEBI)):
             connection.data_received(sent)
-            left.append(connection.deadline - time.monotonic())
+            deadlines.append(connection.deadline)
         front.send_waiting()
-        left.append(connection.deadline - time.monotonic())
-        assert [round(seconds) for seconds in left] == [7, 7, 26, 26, 50]
+        assert [*deadlines, connection.deadline] == [1007, 1007, 1026, 1026, 1050]
 
     def test_dripping_does_not_move_the_deadline(self) -> None:
         connection, _ = connect(FakeFront())

@@ -99,7 +99,7 @@ class WaitingTasks:
 
     def _is_too_much(self, task: Task) -> bool:
         rows = sum(
-            other.rows for other in self._tasks if (other.signature, other.limits) == (task.signature, task.limits)
+            other.rows for other in self._tasks if other.limits is task.limits and other.signature == task.signature
         )
         return rows > 0 and rows + task.rows > task.limits.max_waiting_rows
 

@@ -131,6 +131,14 @@ def test_requests_that_run_alone_wait_by_their_number_not_by_their_rows() -> Non
     assert outcomes == ["DeadlineExceeded"] * 65 + ["Unavailable"]
 
 
+def test_a_small_request_behind_many_large_ones_keeps_its_deadline() -> None:
+    quick = Bench(is_quick=True)
+    quick.model.go_on.clear()
+    outcomes = quick.answers(*([1.0] * 2000 for _ in range(20)), [1.0], seconds=0.2)
+    quick.model.go_on.set()
+    assert outcomes == ["DeadlineExceeded"] * 21
+
+
 def test_threads_and_fibers_take_turns(slow: Bench) -> None:
     slow.model.go_on.clear()
     outcomes: list[list[float]] = []
