@@ -1,19 +1,17 @@
-"""Flask, less what this server does without: sessions, asynchronous views, hosts, streamed answers.
+"""Flask, less what this server does without on the way to a view: contexts, hooks, signals, sessions, streamed answers.
 
-For a small model that machinery is most of what a request costs. What is left out is left out by overriding methods
-that Flask documents for it; routes, blueprints, hooks, error handlers and the test client are Flask's.
+For a small model that machinery is a fifth of what a request costs. Routes, blueprints, views, the test client and the
+command line are Flask's.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
-from flask import Flask, Request
-from flask.sessions import NullSession, SessionInterface
+from flask import Flask
 from werkzeug.exceptions import NotFound
-from werkzeug.routing import Rule
 
 from serving.wsgi import SENDS_MEMORY
 
@@ -23,8 +21,8 @@ MAX_ROUTES = 1024
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 View = Callable[..., Any]
-Route = tuple[Rule, Mapping[str, Any]]
 
+_WITHOUT_CONTEXT = "without_context"
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
@@ -66,48 +64,51 @@ def json_answer(body: bytes, status: int = 200) -> Answer:
     return Answer(body, status, {"Content-Type": "application/json"})
 
 
-class _LazyRequest(Request):
-    """Flask's request, which takes its environ apart only when somebody asks it for something."""
-
-    def __init__(self, environ: Environ, populate_request: bool = True, shallow: bool = False) -> None:
-        self.environ = environ
-        self.shallow = shallow
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "environ" or "headers" in self.__dict__:
-            raise AttributeError(name)
-        super().__init__(self.environ)
-        return getattr(self, name)
+def without_context(view: View) -> View:
+    """Mark a view that asks nothing of Flask's `request`, `g` and `current_app`, and that returns an `Answer`."""
+    setattr(view, _WITHOUT_CONTEXT, True)
+    return view
 
 
-class _NoSessions(SessionInterface):
-    """One session for all, which cannot be written to."""
+class EachRequest(Protocol):
+    """What is done for each request beside calling its view."""
 
-    def __init__(self) -> None:
-        self._null = NullSession()
+    def start(self, environ: Environ) -> Answer | None:
+        """Called first; the answer where the view is not to be called."""
 
-    def open_session(self, app: Flask, request: Request) -> NullSession:
-        return self._null
+    def answer_error(self, error: Exception) -> Answer:
+        """The answer for what `start` or the view has raised."""
+
+    def finish(self, answer: Answer) -> Answer:
+        """Called with every answer; the one that is given."""
+
+    def let_go(self) -> None:
+        """Called last, whatever has happened."""
 
 
 class Application(Flask):
-    """A Flask application whose every answer is, at the end, an `Answer`."""
+    """A Flask application that has an `EachRequest` in place of Flask's hooks, error handlers and signals.
 
-    request_class = _LazyRequest
-    session_interface = _NoSessions()
+    Flask's context is made only around views that are not marked `without_context`.
+    """
 
-    def __init__(self, import_name: str) -> None:
+    def __init__(self, import_name: str, each_request: EachRequest) -> None:
         super().__init__(import_name, static_folder=None)
+        self._each_request = each_request
         self.url_map.merge_slashes = False
-        self._route = lru_cache(MAX_ROUTES)(self._find_route)
+        self._find_view = lru_cache(MAX_ROUTES)(self._look_for_view)
 
-    def ensure_sync(self, func: View) -> View:
-        """No view is asynchronous."""
-        return func
-
-    def create_url_adapter(self, request: Request | None) -> Any:
-        """Routes are the same for every host, and those found are remembered."""
-        return None if request is None else _Adapter(self._route, request.environ)
+    def wsgi_app(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        each = self._each_request
+        try:
+            try:
+                answer: Answer = each.start(environ) or self._call_view(environ)
+            except Exception as error:
+                answer = each.answer_error(error)
+            return each.finish(answer)(environ, start_response)
+        finally:
+            each.let_go()
 
     def make_response(self, rv: Any) -> Any:
         """What a view returns that is no Answer goes the long way through Flask's own Response."""
@@ -116,43 +117,16 @@ class Application(Flask):
         response = super().make_response(rv)
         return Answer(response.get_data(), response.status_code, dict(response.headers))
 
-    # Flask looks for hooks of each blueprint as well, of which there are none here.
+    def _call_view(self, environ: Environ) -> Any:
+        view, arguments = self._find_view(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""))
+        if hasattr(view, _WITHOUT_CONTEXT):
+            return view(**arguments)
+        with self.request_context(environ):
+            return self.make_response(view(**arguments))
 
-    def preprocess_request(self) -> Any:
-        for before in self.before_request_funcs.get(None, ()):
-            answer = before()
-            if answer is not None:
-                return answer
-        return None
-
-    def process_response(self, response: Any) -> Any:
-        for after in reversed(self.after_request_funcs.get(None, [])):
-            response = after(response)
-        return response
-
-    def do_teardown_request(self, exc: BaseException | None = None) -> None:
-        for teardown in self.teardown_request_funcs.get(None, ()):
-            teardown(exc)
-
-    def do_teardown_appcontext(self, exc: BaseException | None = None) -> None:
-        for teardown in self.teardown_appcontext_funcs:
-            teardown(exc)
-
-    def _find_route(self, method: str, path: str) -> Route:
+    def _look_for_view(self, method: str, path: str) -> tuple[View, Mapping[str, Any]]:
         if path.startswith("//"):  # which werkzeug takes for one
             raise NotFound
         text = path.encode("latin-1").decode(errors="replace")  # WSGI's way to hand on bytes
-        rule, arguments = self.url_map.bind("", path_info=text, default_method=method).match(return_rule=True)
-        return rule, arguments
-
-
-@dataclass(slots=True)
-class _Adapter:
-    """What Flask asks for the route of one request."""
-
-    route: Callable[[str, str], Route]
-    environ: Environ
-
-    def match(self, return_rule: bool = True) -> Route:
-        rule, arguments = self.route(self.environ["REQUEST_METHOD"], self.environ.get("PATH_INFO", ""))
-        return rule, dict(arguments)
+        endpoint, arguments = self.url_map.bind("", path_info=text, default_method=method).match()
+        return self.view_functions[endpoint], arguments

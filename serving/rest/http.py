@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import orjson
-from flask import request
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import parse_accept_header
 
 from serving import metrics
 from serving.answers import RETRY_SECONDS
@@ -26,7 +26,7 @@ from serving.errors import (
     Unavailable,
 )
 from serving.logs import Access, AccessLog
-from serving.rest.application import Answer, Application, Environ, json_answer
+from serving.rest.application import Answer, Environ, json_answer
 from serving.rest.browsers import Browsers
 from serving.rest.trace import MALFORMED, Trace, begin, end, environ_in_hand, malformed, noted, path_of, trace
 from serving.settings import Settings
@@ -73,39 +73,26 @@ class Guard(Protocol):
         """Note that a request is over, whether it was admitted or not."""
 
 
-def attach(
-    app: Application,
-    settings: Settings,
-    request_logs: Sequence[AccessLog],
-    guard: Guard | None,
-    leave_room: Callable[[], None],
-) -> None:
-    """Give the app what every request gets; without a guard every request may go on."""
-    recorder = _Recorder(request_logs)
-    each = _EachRequest(settings, recorder, guard, leave_room)
-    app.before_request(each.start)
-    app.register_error_handler(Exception, each.answer_error)
-    app.after_request(each.finish)
-    app.teardown_request(each.let_go)
-    app.extensions["note_refusal"] = recorder.note_refusal
-
-
-class _EachRequest:
-    """What is done for each request, in the order of the methods. May be used by several threads at once."""
+class EveryRequest:
+    """What is done for every request; see `EachRequest`. May be used by several threads at once."""
 
     def __init__(
-        self, settings: Settings, recorder: "_Recorder", guard: Guard | None, leave_room: Callable[[], None]
+        self,
+        settings: Settings,
+        request_logs: Sequence[AccessLog],
+        guard: Guard | None,
+        leave_room: Callable[[], None],
     ) -> None:
+        """Without a guard every request may go on."""
         self._settings = settings
-        self._recorder = recorder
+        self._logs = request_logs
         self._guard = guard
         self._leave_room = leave_room
         self._browsers = Browsers(settings)
         self._may_send = _SENT if guard is None else _SENT_WITH_KEYS
 
-    def start(self) -> Answer | None:
+    def start(self, environ: Environ) -> Answer | None:
         """Note what is known of it, and refuse it if it may not go on."""
-        environ = request.environ
         request_id = _request_id(environ.get("HTTP_X_REQUEST_ID", ""))
         caller = environ.get(CALLER) or _caller(self._settings.request_timeout_seconds)
         notes = Trace(time.perf_counter(), request_id, caller, path_of(environ))
@@ -113,11 +100,10 @@ class _EachRequest:
         self._browsers.check(environ, notes.path)
         if self._guard is not None:
             self._guard.admit(notes)
-        return _preflight(self._settings.upstream_status) if environ["REQUEST_METHOD"] == "OPTIONS" else None
+        return _preflight(environ, self._settings.upstream_status) if environ["REQUEST_METHOD"] == "OPTIONS" else None
 
     def answer_error(self, error: Exception) -> Answer:
         """Answer what was raised."""
-        request.routing_exception = None  # whose traceback holds what holds the request
         if isinstance(error, HTTPException) and error.code not in (None, 404, 405):
             return json_answer(_error_body(error.description or error.name), error.code)
         return _error_answer(_as_serving_error(error), self._settings.upstream_status)
@@ -132,27 +118,29 @@ class _EachRequest:
         if environ["REQUEST_METHOD"] != "POST":  # whose answers nobody keeps
             answer.headers.setdefault("Cache-Control", "no-store")
         if self._settings.cors_origins:
-            _allow_origin(answer, self._settings.cors_origins, self._may_send)
+            _allow_origin(answer, environ.get("HTTP_ORIGIN", ""), self._settings.cors_origins, self._may_send)
         if accepted := environ.get("HTTP_ACCEPT_ENCODING"):
             _compress(answer, accepted)
         if notes.caller.claim():  # else it has been answered, and that was recorded
-            self._recorder.record(notes, environ, answer.status, time.perf_counter() - notes.started)
+            self._record(notes, environ, answer.status, time.perf_counter() - notes.started)
         return answer
 
-    def let_go(self, _: BaseException | None) -> None:
+    def let_go(self) -> None:
         """Keep nothing of it."""
         notes = end()
         if self._guard is not None and notes is not None:
             self._guard.release(notes)
 
+    def note_refusal(self, environ: Environ, status: int) -> str:
+        """Record an answer that the server gives without the app, and return the id that it shall carry.
 
-class _Recorder:
-    """Counts and logs every answer, whoever gives it. May be used by several threads at once."""
+        A request that the app has begun to answer is recorded with what is noted of it by now.
+        """
+        notes = noted(environ) or _trace_of_refused(environ)
+        self._record(notes, environ, status, time.monotonic() - notes.caller.arrived)
+        return notes.request_id
 
-    def __init__(self, request_logs: Sequence[AccessLog]) -> None:
-        self._logs = request_logs
-
-    def record(self, notes: Trace, environ: Environ, status: int, seconds: float) -> None:
+    def _record(self, notes: Trace, environ: Environ, status: int, seconds: float) -> None:
         count, latency = metrics.request_metrics(notes.model, notes.version, notes.method, status)
         metrics.note(count, 1)
         metrics.note(latency, seconds)
@@ -163,15 +151,6 @@ class _Recorder:
             )  # fmt: skip
             for log_of_requests in self._logs:
                 log_of_requests.add(entry)
-
-    def note_refusal(self, environ: Environ, status: int) -> str:
-        """Record an answer that the server gives without the app, and return the id that it shall carry.
-
-        A request that the app has begun to answer is recorded with what is noted of it by now.
-        """
-        notes = noted(environ) or _trace_of_refused(environ)
-        self.record(notes, environ, status, time.monotonic() - notes.caller.arrived)
-        return notes.request_id
 
 
 def _caller(seconds: float) -> Caller:
@@ -191,9 +170,9 @@ def _request_id(sent: str) -> str:
     return sent if _SANE_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
-def _preflight(as_upstream: bool) -> Answer:
+def _preflight(environ: Environ, as_upstream: bool) -> Answer:
     """The answer to OPTIONS: 200 and nothing for a browser's preflight, else 400, upstream's without a word."""
-    if _ORIGIN.match(request.headers.get("Origin", "")):
+    if _ORIGIN.match(environ.get("HTTP_ORIGIN", "")):
         return json_answer(b"")
     if as_upstream:
         return json_answer(b"", 400)
@@ -235,8 +214,9 @@ def _error_body(text: str) -> bytes:
     return body
 
 
-def _allow_origin(answer: Answer, origins: tuple[str, ...], may_send: str) -> None:
-    origin = "*" if "*" in origins else request.headers.get("Origin", "")
+def _allow_origin(answer: Answer, origin: str, origins: tuple[str, ...], may_send: str) -> None:
+    if "*" in origins:
+        origin = "*"
     if origin in origins:
         answer.headers["Access-Control-Allow-Origin"] = origin
         answer.headers["Access-Control-Allow-Methods"] = "POST, GET"
@@ -254,7 +234,8 @@ def _compress(answer: Answer, accepted: str) -> None:
     answer.vary("Accept-Encoding")
     if len(answer.body) + sum(map(len, answer.tail)) < COMPRESS_FROM_BYTES:
         return
-    encoding = next((encoding for encoding in named if request.accept_encodings[encoding]), None)
+    qualities = parse_accept_header(accepted)
+    encoding = next((encoding for encoding in named if qualities[encoding]), None)
     if encoding is None:
         return
     stream = zlib.compressobj(level=1, wbits=_ENCODINGS[encoding])

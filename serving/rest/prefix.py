@@ -6,7 +6,7 @@ from flask import Blueprint
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter, Rule
 
-from serving.rest.application import Answer
+from serving.rest.application import Answer, without_context
 
 
 def everything_below(name: str, pattern: str, answer: Callable[[], Answer]) -> Blueprint:
@@ -18,6 +18,7 @@ def everything_below(name: str, pattern: str, answer: Callable[[], Answer]) -> B
     converter = type("AnyPath", (BaseConverter,), {"regex": rf"{pattern}(?:/.*)?", "part_isolating": False})
 
     @api.endpoint(f"{name}.dispatch")
+    @without_context
     def dispatch(path: str) -> Answer:
         return answer()
 

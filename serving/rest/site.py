@@ -9,7 +9,7 @@ from flask import Blueprint
 from serving import metrics
 from serving.access.grants import OPEN, Need, Right
 from serving.inference import Inference
-from serving.rest.application import Answer, json_answer
+from serving.rest.application import Answer, json_answer, without_context
 
 _NEEDED = {
     "/healthz": OPEN,
@@ -31,10 +31,12 @@ def blueprint(
     site = Blueprint("site", __name__)
 
     @site.get("/healthz")
+    @without_context
     def health() -> Answer:
         return json_answer(b'{"status":"ok"}')
 
     @site.get("/readyz")
+    @without_context
     def readiness() -> Answer:
         unready = models.unready()
         body = {"status": "not ready", "models": unready} if unready else {"status": "ready"}
@@ -42,6 +44,7 @@ def blueprint(
 
     @site.get("/metrics")
     @site.get("/monitoring/prometheus/metrics")
+    @without_context
     def prometheus() -> Answer:
         return Answer(metrics.render(metrics_directory, sees), headers={"Content-Type": metrics.CONTENT_TYPE})
 

@@ -34,13 +34,13 @@ class Trace:
 
 
 _TRACE = "serving.trace"
-_in_hand: ContextVar[Environ | None] = ContextVar("environ")
+_in_hand: ContextVar[tuple[Environ, Trace] | None] = ContextVar("in_hand", default=None)
 
 
 def begin(environ: Environ, notes: Trace) -> None:
     """Have this be the request in hand, of the thread or fiber that this is called in."""
     environ[_TRACE] = notes
-    _in_hand.set(environ)
+    _in_hand.set((environ, notes))
 
 
 def end() -> Trace | None:
@@ -48,22 +48,23 @@ def end() -> Trace | None:
 
     Returns what was noted of it; None where none was in hand.
     """
-    over = _in_hand.get(None)
+    over = _in_hand.get()
     _in_hand.set(None)
-    return None if over is None else noted(over)
+    return None if over is None else over[1]
 
 
 def environ_in_hand() -> Environ:
     """The WSGI environ of the request in hand; quicker than by way of Flask's `request`, which many would ask for."""
-    found = _in_hand.get(None)
+    found = _in_hand.get()
     assert found is not None
-    return found
+    return found[0]
 
 
 def trace() -> Trace:
     """The notes of the request in hand."""
-    found: Trace = environ_in_hand()[_TRACE]
-    return found
+    found = _in_hand.get()
+    assert found is not None
+    return found[1]
 
 
 def noted(environ: Environ) -> Trace | None:

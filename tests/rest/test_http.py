@@ -25,7 +25,6 @@ from serving.logs import AccessLog
 from serving.models.loader import Loader
 from serving.request import Request
 from serving.rest import http
-from serving.rest.application import Application
 from serving.settings import Settings
 from serving.wsgi import environ_of_refused
 from tests.rest.api import error, result, serve
@@ -422,13 +421,13 @@ def test_a_name_that_is_too_long_is_cut_in_the_error(client: FlaskClient) -> Non
 
 def test_a_refusal_of_the_server_is_logged_and_counted_and_gets_an_id() -> None:
     count, _ = metrics.request_metrics("", "", "", 408)
-    before, lines, app = value_of(count), list[str](), Application("refusing")
+    before, lines = value_of(count), list[str]()
     access_log = AccessLog("json", lines.append)
-    http.attach(app, Settings(), [access_log], None, lambda: None)
-    assert app.extensions["note_refusal"](refused("POST", "/v1/p", "abc-1"), 408) == "abc-1"
-    assert len(app.extensions["note_refusal"](refused("", "", "not sane"), 408)) == 32
+    note_refusal = http.EveryRequest(Settings(), [access_log], None, lambda: None).note_refusal
+    assert note_refusal(refused("POST", "/v1/p", "abc-1"), 408) == "abc-1"
+    assert len(note_refusal(refused("", "", "not sane"), 408)) == 32
     called = create_environ("/v1/p?q", environ_overrides={CALLER: Caller()})  # it has noted nothing yet
-    assert len(app.extensions["note_refusal"](called, 408)) == 32
+    assert len(note_refusal(called, 408)) == 32
     access_log.close()
     metrics.count_noted()
     assert value_of(count) == before + 3
