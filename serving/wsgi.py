@@ -76,8 +76,12 @@ def call(application: Application, environ: Environ, keep_alive: bool) -> Writte
         if close is not None:
             close()
     status, headers = head[0]
-    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
-    if "content-length" not in [name.lower() for name, _ in headers]:
+    lines = [f"HTTP/1.1 {status}"]
+    has_length = False
+    for name, value in headers:
+        lines.append(f"{name}: {value}")
+        has_length = has_length or name.lower() == "content-length"
+    if not has_length:
         lines.append(f"Content-Length: {sum(map(len, body))}")
     lines.append(f"Date: {http_date()}")
     lines.append("Connection: keep-alive\r\n\r\n" if keep_alive else "Connection: close\r\n\r\n")

@@ -230,15 +230,11 @@ class Model:
         quarantined = self.quarantined()
         if version is not None:
             return None if version in quarantined else self.versions.get(version, Version()).instance
-        return max(
-            (
-                its.instance
-                for number, its in self.versions.items()
-                if its.instance is not None and number not in quarantined
-            ),
-            key=lambda instance: instance.version,
-            default=None,
-        )
+        latest = None
+        for number, its in self.versions.items():
+            if its.instance and number not in quarantined and (latest is None or number > latest.version):
+                latest = its.instance
+        return latest
 
     def quarantined(self) -> Mapping[int, str]:
         """The versions in quarantine, with the reasons."""

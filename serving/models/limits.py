@@ -44,7 +44,10 @@ class BatchLimits:
 
     def padded(self, rows: int) -> int:
         """The size that so many rows run in."""
-        return next((size for size in self.allowed_sizes if size >= rows), rows)
+        for size in self.allowed_sizes:
+            if size >= rows:
+                return size
+        return rows
 
     def as_json(self) -> dict[str, Any]:
         return {

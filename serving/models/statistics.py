@@ -209,7 +209,10 @@ class Counted:
 
 def row_count(inputs: Mapping[str, Array]) -> int:
     """The size of dimension 0 of the first input that has one, else 1."""
-    return next((len(array) for array in inputs.values() if array.ndim), 1)
+    for array in inputs.values():
+        if array.ndim:
+            return len(array)
+    return 1
 
 
 def _name(model: str, version: int) -> str:
