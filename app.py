@@ -45,15 +45,15 @@ def create_app(settings: Settings | None = None) -> Application:
     services.callback(OrderWatch(orders, source, manager.look_now).close)
 
     room = Room(settings)
-    every_request = http.EveryRequest(settings, request_logs, guard, room.leave)
-    app = Application(__name__, every_request)
+    conventions = http.Conventions(settings, request_logs, guard, room.leave)
+    app = Application(__name__, conventions)
     app.extensions["services"] = services
     app.extensions["model_manager"] = manager
     app.extensions["runs"] = runs
     app.extensions["leave"] = inference.leave
     app.extensions["lane"] = lanes(inference)
     app.extensions["is_quick"] = quick_requests(inference)
-    app.extensions["note_refusal"] = every_request.note_refusal
+    app.extensions["note_refusal"] = conventions.note_refusal
     app.register_blueprint(v1.blueprint(inference, settings, room))
     app.register_blueprint(v2.blueprint(inference, settings, room))
     app.register_blueprint(site.blueprint(inference, settings.metrics_dir, sees))

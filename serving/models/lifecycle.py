@@ -230,7 +230,7 @@ class Model:
         quarantined = self.quarantined()
         if version is not None:
             return None if version in quarantined else self.versions.get(version, Version()).instance
-        latest = None
+        latest = None  # by a loop, since each request does this: `max` would call a function for each version
         for number, its in self.versions.items():
             if its.instance and number not in quarantined and (latest is None or number > latest.version):
                 latest = its.instance

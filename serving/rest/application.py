@@ -1,22 +1,19 @@
-"""Flask, less what this server does without on the way to a view: contexts, hooks, signals, sessions, streamed answers.
+"""Flask, less what this server does without on the way to a view: contexts, hooks, signals, streamed answers.
 
-For a small model that machinery is a fifth of what a request costs. Routes, blueprints, views, the test client and the
+For a small model that machinery is a sixth of what a request costs. Routes, blueprints, views, the test client and the
 command line are Flask's.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from flask import Flask
+from flask import Flask, Request
 from werkzeug.exceptions import NotFound
 
+from serving.rest.remembered import remembered
 from serving.wsgi import SENDS_MEMORY
-
-MAX_ROUTES = 1024
-"""How many paths are remembered together with the view that answers them."""
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -64,67 +61,89 @@ def json_answer(body: bytes, status: int = 200) -> Answer:
     return Answer(body, status, {"Content-Type": "application/json"})
 
 
-def without_context(view: View) -> View:
-    """Mark a view that asks nothing of Flask's `request`, `g` and `current_app`, and that returns an `Answer`."""
+_LeanView = TypeVar("_LeanView", bound=Callable[..., Answer])
+
+
+def without_context(view: _LeanView) -> _LeanView:
+    """Mark a view that asks nothing of Flask's `request`, `g` and `current_app`."""
     setattr(view, _WITHOUT_CONTEXT, True)
     return view
 
 
-class EachRequest(Protocol):
-    """What is done for each request beside calling its view."""
+class AroundViews(Protocol):
+    """What is done for each request before and after its view."""
 
     def start(self, environ: Environ) -> Answer | None:
-        """Called first; the answer where the view is not to be called."""
+        """Called first; the answer where no view is to be called, as it is for OPTIONS."""
 
     def answer_error(self, error: Exception) -> Answer:
-        """The answer for what `start` or the view has raised."""
+        """The answer for what `start`, the view or `finish` has raised."""
 
     def finish(self, answer: Answer) -> Answer:
-        """Called with every answer; the one that is given."""
+        """Called with the answer; the one that is given."""
 
     def let_go(self) -> None:
         """Called last, whatever has happened."""
 
 
 class Application(Flask):
-    """A Flask application that has an `EachRequest` in place of Flask's hooks, error handlers and signals.
+    """A Flask application with what is done around its views in one object instead of hooks and error handlers.
 
-    Flask's context is made only around views that are not marked `without_context`.
+    Those of Flask are never called, so a request is refused where there are any. Flask's context is made only for views
+    that are not marked `without_context`; it knows the request, but not its route.
     """
 
-    def __init__(self, import_name: str, each_request: EachRequest) -> None:
+    def __init__(self, import_name: str, around_views: AroundViews) -> None:
         super().__init__(import_name, static_folder=None)
-        self._each_request = each_request
+        self._around_views = around_views
+        self._find_view = remembered(self._match)
         self.url_map.merge_slashes = False
-        self._find_view = lru_cache(MAX_ROUTES)(self._look_for_view)
 
     def wsgi_app(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
-        each = self._each_request
+        around = self._around_views
         try:
             try:
-                answer: Answer = each.start(environ) or self._call_view(environ)
-            except Exception as error:
-                answer = each.answer_error(error)
-            return each.finish(answer)(environ, start_response)
+                answer = around.finish(self._ask(environ))
+            except Exception as error:  # of `finish`: this answer goes as it is
+                answer = around.answer_error(error)
+            return answer(environ, start_response)
         finally:
-            each.let_go()
+            around.let_go()
+
+    def create_url_adapter(self, request: Request | None) -> Any:
+        """None: the context of a request does not look for its route, which is known."""
+        return None
 
     def make_response(self, rv: Any) -> Any:
         """What a view returns that is no Answer goes the long way through Flask's own Response."""
         if isinstance(rv, Answer):
             return rv
         response = super().make_response(rv)
-        return Answer(response.get_data(), response.status_code, dict(response.headers))
+        headers = {name: value for name, value in response.headers.items() if name != "Content-Length"}
+        return Answer(response.get_data(), response.status_code, headers)
 
-    def _call_view(self, environ: Environ) -> Any:
+    def _ask(self, environ: Environ) -> Answer:
+        """The answer of the view, or of what is done before."""
+        around = self._around_views
+        try:
+            answer = around.start(environ)
+            return self._call_view(environ) if answer is None else answer
+        except Exception as error:
+            return around.answer_error(error)
+
+    def _call_view(self, environ: Environ) -> Answer:
         view, arguments = self._find_view(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""))
         if hasattr(view, _WITHOUT_CONTEXT):
-            return view(**arguments)
-        with self.request_context(environ):
-            return self.make_response(view(**arguments))
+            answer: Answer = view(**arguments)
+        else:
+            with self.request_context(environ):
+                answer = self.make_response(view(**arguments))
+        return answer
 
-    def _look_for_view(self, method: str, path: str) -> tuple[View, Mapping[str, Any]]:
+    def _match(self, method: str, path: str) -> tuple[View, Mapping[str, Any]]:
+        if self.before_request_funcs or self.after_request_funcs or any(self.error_handler_spec.values()):
+            raise TypeError("hooks and error handlers of Flask are not called here; see AroundViews")
         if path.startswith("//"):  # which werkzeug takes for one
             raise NotFound
         text = path.encode("latin-1").decode(errors="replace")  # WSGI's way to hand on bytes

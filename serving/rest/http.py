@@ -73,8 +73,8 @@ class Guard(Protocol):
         """Note that a request is over, whether it was admitted or not."""
 
 
-class EveryRequest:
-    """What is done for every request; see `EachRequest`. May be used by several threads at once."""
+class Conventions:
+    """What holds for every request and answer; see `AroundViews`. May be used by several threads at once."""
 
     def __init__(
         self,

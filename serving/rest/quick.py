@@ -3,13 +3,13 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from serving.inference import Inference
 from serving.rest.browsers import HEALTH
 from serving.rest.forms.readers import takes_long
+from serving.rest.remembered import remembered
 
 MAX_BODY_BYTES = 384 * 1024
 """A larger body takes too long to parse while others wait; this much does a thousand rows of twenty named values."""
@@ -59,7 +59,7 @@ class _Run:
     """Whether it predicts; to classify and to regress takes examples, which are slow to read."""
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _understand(target: bytes) -> _Run | None:
     """What a request with this target is to run; None for one that runs no model."""
     match = _RUN.fullmatch(target.partition(b"?")[0])

@@ -1,11 +1,11 @@
 """What each path needs: the one list that the guard asks."""
 
 import re
-from functools import lru_cache
 from urllib.parse import unquote
 
 from serving.access.grants import Need, Right
 from serving.rest import site, v1
+from serving.rest.remembered import remembered
 
 _MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/[^/]+)?"
 _OTHERS = tuple(
@@ -26,7 +26,7 @@ _OTHERS = tuple(
 """The Open Inference Protocol, the documentation and the console: the first that matches."""
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def needed(path: str) -> Need | None:
     """What a caller must be granted for a path as it was sent, percent signs and all; None where it means nothing."""
     return site.needed(path) or v1.needed(path) or _needed_by_others(path)

@@ -22,7 +22,7 @@ def load(schema: Schema, document: Any) -> dict[str, Any]:
     """Validate a JSON document; InvalidArgument with the first message when it does not fit."""
     _check_object(document)
     try:
-        loaded: dict[str, Any] = schema.load(document, partial=())  # or it is found out each time what None is
+        loaded: dict[str, Any] = schema.load(document, partial=())  # None costs a look whether it is a generator
     except ValidationError as error:
         raise InvalidArgument(_first(error.messages)) from None
     return loaded

@@ -9,7 +9,7 @@ The path is matched as it was sent, since NAME and L are percent-decoded only af
 
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -28,6 +28,7 @@ from serving.rest.forms import answers, readers
 from serving.rest.http import heed_deadline
 from serving.rest.predict import check_envelope, read_predict
 from serving.rest.prefix import everything_below
+from serving.rest.remembered import remembered
 from serving.rest.room import Room
 from serving.rest.trace import environ_in_hand, http_method, malformed, trace
 from serving.settings import Settings
@@ -40,8 +41,6 @@ _NAME = r"/(?P<name>[^/:]+)"
 _CHOICE = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _RUN = re.compile(rf"(?i)/v1/models{_NAME}{_CHOICE}:(?P<verb>(?-i:predict|classify|regress))")
 _LOOK = re.compile(rf"(?i)/v1/models(?:{_NAME})?{_CHOICE}(?P<metadata>/metadata)?")
-MAX_PATHS = 1024
-"""How many paths are remembered with what they mean."""
 
 _MAX_VERSION = 2**63 - 1
 _EXAMPLES = schemas.Examples()
@@ -194,7 +193,7 @@ def _check_method(*allowed: str) -> None:
         raise MethodNotAllowed(malformed(), allowed)
 
 
-@lru_cache(MAX_PATHS)
+@remembered
 def _understand_run(path: str) -> tuple[str, ModelChoice] | None:
     """The verb and the model that a path names; None for a path of another kind."""
     match = _RUN.fullmatch(path)

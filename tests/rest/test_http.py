@@ -423,7 +423,7 @@ def test_a_refusal_of_the_server_is_logged_and_counted_and_gets_an_id() -> None:
     count, _ = metrics.request_metrics("", "", "", 408)
     before, lines = value_of(count), list[str]()
     access_log = AccessLog("json", lines.append)
-    note_refusal = http.EveryRequest(Settings(), [access_log], None, lambda: None).note_refusal
+    note_refusal = http.Conventions(Settings(), [access_log], None, lambda: None).note_refusal
     assert note_refusal(refused("POST", "/v1/p", "abc-1"), 408) == "abc-1"
     assert len(note_refusal(refused("", "", "not sane"), 408)) == 32
     called = create_environ("/v1/p?q", environ_overrides={CALLER: Caller()})  # it has noted nothing yet

@@ -10,7 +10,6 @@ The path is matched as it was sent, since NAME is percent-decoded only after it 
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,6 +22,7 @@ from serving.inference import Inference, ModelChoice
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.prefix import everything_below
+from serving.rest.remembered import remembered
 from serving.rest.room import Room
 from serving.rest.trace import http_method, malformed, trace
 from serving.rest.v2 import metadata
@@ -42,9 +42,6 @@ EXTENSIONS = (
     "statistics",
 )
 CONTROL_EXTENSIONS = ("model_repository", "model_repository(unload_dependents)")
-
-MAX_PATHS = 1024
-"""How many paths are remembered with what they mean."""
 
 SERVER_NAME = "savedmodel-server"
 _MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
@@ -157,7 +154,7 @@ def _check_method(allowed: tuple[str, ...]) -> None:
         raise MethodNotAllowed(malformed(), allowed)
 
 
-@lru_cache(MAX_PATHS)
+@remembered
 def _understand_infer(path: str) -> ModelChoice | None:
     """The model that a path runs; None for a path of another kind."""
     match = _INFER.fullmatch(path)
