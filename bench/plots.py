@@ -16,6 +16,7 @@ from bench.servers import CONSTANT, LIMIT, OURS
 Cell: TypeAlias = dict[str, Any]
 Lines: TypeAlias = dict[str, list[tuple[float, float]]]
 
+_LINEAR = {"models"}
 _SPECIAL: dict[str, dict[str, Any]] = {
     OURS: {"color": "black", "linewidth": 2.5},
     CONSTANT: {"color": "grey", "linestyle": ":"},
@@ -73,7 +74,8 @@ def _line_plot(name: str, lines: Lines, x: str, y: str) -> str:
     figure, axes = _figure(4)
     for server, points in lines.items():
         axes.plot(*zip(*points, strict=True), marker="o", label=server, **_SPECIAL.get(server, {}))
-    axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
+    axes.set(xlabel=x, ylabel=y)
+    axes.set(**({"xlim": 0, "ylim": 0} if name in _LINEAR else {"xscale": "log", "yscale": "log"}))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return _save(figure, name)
 
