@@ -18,12 +18,14 @@ from serving.rest.quick import lanes, quick_requests
 from serving.rest.room import Room
 from serving.rest.v2 import routes as v2
 from serving.settings import Settings
+from serving.tensors.parse import limit_depth
 
 
 def create_app(settings: Settings | None = None) -> Application:
     """An application that serves the models that the settings name; they load in the background."""
     settings = settings or Settings.from_environ()
     logs.configure(settings.log_format)
+    limit_depth(settings.max_json_depth)
     services = ExitStack()
     request_logs = logs.request_logs(settings.access_log, settings.log_format, settings.audit_file)
     guard = make_guard(settings)
@@ -36,7 +38,9 @@ def create_app(settings: Settings | None = None) -> Application:
     loader = Loader(settings, statistics=statistics, runs=runs)
     manager = ModelManager(source, loader, settings.model_poll_seconds, board.publish)
     control = ModelControl(orders, source, board, manager.look_now) if settings.allow_model_control else None
-    inference = Inference(manager, board, settings.request_timeout_seconds, statistics, control, sees)
+    inference = Inference(
+        manager, board, settings.request_timeout_seconds, statistics, control, sees, settings.max_rank
+    )
     services.callback(metrics.Counting(statistics.forget).close)
     for log in request_logs:
         services.callback(log.close)

@@ -17,6 +17,7 @@ from serving.models.lifecycle import Handle, State, Statuses, VersionStatus
 from serving.models.manager import ModelManager
 from serving.models.servable import DEFAULT_SIGNATURE, Signature
 from serving.models.statistics import Statistics, Totals, row_count
+from serving.tensors.decode import MAX_RANK
 from serving.tensors.examples import Example
 from serving.tensors.spec import DTYPES, Array, shape_text
 
@@ -60,14 +61,16 @@ class Inference:
         statistics: Statistics | None = None,
         control: ModelControl | None = None,
         sees: Callable[[str], bool] | None = None,
+        max_rank: int = MAX_RANK,
     ) -> None:
-        """Without `control` models cannot be loaded or unloaded."""
+        """Without `control` models cannot be loaded or unloaded. Inputs may have up to `max_rank` dimensions."""
         self._manager = manager
         self._board = board
         self._timeout_seconds = timeout_seconds
         self._statistics = statistics or Statistics(None, 0)
         self._control = control
         self._sees = sees or _everything
+        self._max_rank = max_rank
         self._leaving = ""
 
     def leave(self, reason: str) -> None:
@@ -91,6 +94,7 @@ class Inference:
         self, handle: Handle, signature: Signature, inputs: Mapping[str, Array], caller: Caller = PATIENT
     ) -> dict[str, Array]:
         """Run a signature on one tensor for each of its inputs; one tensor for each of its outputs."""
+        _check_rank(inputs, self._max_rank)
         run_seconds, rows = metrics.run_metrics(handle.model, handle.version)
         counters = self._statistics.of(handle.model, handle.version)
         started = time.perf_counter_ns()
@@ -281,6 +285,14 @@ def _check_example_input(signature: Signature, what: str) -> None:
         raise InvalidArgument("Expected one input Tensor.")
     if "inputs" not in signature.inputs:
         raise InvalidArgument(f"No {what} inputs found in SignatureDef: {signature.definition}")
+
+
+def _check_rank(inputs: Mapping[str, Array], most: int) -> None:
+    for name, array in inputs.items():
+        if array.ndim > most:
+            raise InvalidArgument(
+                f'input "{name}" has {array.ndim} dimensions, more than the {most} that SERVING_MAX_RANK allows'
+            )
 
 
 def _check_matrix(array: Array, rows: int, name: str, proto: str) -> None:

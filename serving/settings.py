@@ -164,6 +164,9 @@ class Settings:
     keep_alive_seconds: int = setting(5, _whole(1), "time that a connection stays open between two requests")
     max_body_bytes: int = setting(16 * MEBI, _whole(1), "largest request body, as it is sent")
     max_decompressed_bytes: int = setting(64 * MEBI, _whole(1), "largest request body, after decompression")
+    max_json_depth: int = setting(100, _whole(67, 250), "most levels that JSON is nested")
+    max_rank: int = setting(64, _whole(1, 64), "most dimensions of a tensor in a request")
+    max_request_id_chars: int = setting(128, _whole(1, 1024), "longest X-Request-Id that is kept")
     request_memory_bytes: int = setting(
         0, _whole(0), "memory that the requests of a worker may take together; 0 is 40 times SERVING_MAX_BODY_BYTES"
     )

@@ -42,7 +42,7 @@ TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 
 _ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """How answers may be compressed, the first where a caller takes both, with zlib's number for its form."""
-_SANE_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
+_SANE_ID = re.compile(r"[\w.:@/+=-]+", re.ASCII)
 _EXPOSED = "X-Model-Version, X-Request-Id, Inference-Header-Content-Length"
 _SENT = "Content-Type, Inference-Header-Content-Length"
 _SENT_WITH_KEYS = f"{_SENT}, Authorization, X-API-Key"
@@ -93,7 +93,7 @@ class Conventions:
 
     def start(self, environ: Environ) -> Answer | None:
         """Note what is known of it, and refuse it if it may not go on."""
-        request_id = _request_id(environ.get("HTTP_X_REQUEST_ID", ""))
+        request_id = self._request_id(environ)
         caller = environ.get(CALLER) or _caller(self._settings.request_timeout_seconds)
         notes = Trace(time.perf_counter(), request_id, caller, path_of(environ))
         begin(environ, notes)
@@ -136,9 +136,20 @@ class Conventions:
 
         A request that the app has begun to answer is recorded with what is noted of it by now.
         """
-        notes = noted(environ) or _trace_of_refused(environ)
+        notes = noted(environ) or self._trace_of_refused(environ)
         self._record(notes, environ, status, time.monotonic() - notes.caller.arrived)
         return notes.request_id
+
+    def _trace_of_refused(self, environ: Environ) -> Trace:
+        path = environ["RAW_URI"].partition("?")[0] or "-"
+        return Trace(time.perf_counter(), self._request_id(environ), environ[CALLER], path)
+
+    def _request_id(self, environ: Environ) -> str:
+        """The id that the caller sent, if it is sane, else a new one."""
+        sent: str = environ.get("HTTP_X_REQUEST_ID", "")
+        if len(sent) <= self._settings.max_request_id_chars and _SANE_ID.fullmatch(sent):
+            return sent
+        return os.urandom(16).hex()
 
     def _record(self, notes: Trace, environ: Environ, status: int, seconds: float) -> None:
         count, latency = metrics.request_metrics(notes.model, notes.version, notes.method, status)
@@ -157,17 +168,6 @@ def _caller(seconds: float) -> Caller:
     """Whoever sent a request under a worker that does not say."""
     now = time.monotonic()
     return Caller(now, now + seconds)
-
-
-def _trace_of_refused(environ: Environ) -> Trace:
-    request_id = _request_id(environ.get("HTTP_X_REQUEST_ID", ""))
-    path = environ["RAW_URI"].partition("?")[0] or "-"
-    return Trace(time.perf_counter(), request_id, environ[CALLER], path)
-
-
-def _request_id(sent: str) -> str:
-    """The id that the caller sent, if it is sane, else a new one."""
-    return sent if _SANE_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
 def _preflight(environ: Environ, as_upstream: bool) -> Answer:

@@ -2,7 +2,7 @@
 
 `NaN`, `Infinity` and `-Infinity` are numbers; an integer that needs more than 64 bits is a double; a number beyond the
 range of a double, text after the document, an unpaired surrogate and bytes that are not UTF-8 are errors, and so is
-what is nested deeper than MAX_DEPTH. Of a repeated key the last counts. The error texts are those of upstream
+what is nested too deep (`limit_depth`). Of a repeated key the last counts. The error texts are those of upstream
 (rapidjson), with the offset in bytes.
 """
 
@@ -15,10 +15,9 @@ import orjson
 from serving.errors import InvalidArgument
 
 MAX_DEPTH = 100
-"""How deep a document may be nested: as deep as a tensor of the highest rank, 64, and what surrounds it."""
+"""How deep a document may be nested unless it is said: a tensor of the highest rank, 64, and what surrounds it."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_TOO_DEEP = f"JSON Parse error: Nested deeper than {MAX_DEPTH} levels."
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _UPSTREAM_TEXTS = {
     "Expecting property name enclosed in double quotes": "Missing a name for object member.",
@@ -34,25 +33,34 @@ _UPSTREAM_TEXTS = {
 }
 
 
+class _Limit:
+    depth = MAX_DEPTH
+
+
+def limit_depth(levels: int) -> None:
+    """Refuse what is nested deeper, in the whole process."""
+    _Limit.depth = levels
+
+
 def parse(body: bytes | memoryview) -> Any:
     """The value of a JSON document; InvalidArgument says what is wrong with it and where."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         value = _parse_slowly(bytes(body).removeprefix(_BYTE_ORDER_MARK))
-    if len(body) > 2 * MAX_DEPTH and _may_be_deep(bytes(body)):
+    if len(body) > 2 * _Limit.depth and _may_be_deep(bytes(body)):
         _check_depth(value)
     return value
 
 
 def _may_be_deep(body: bytes) -> bool:
-    return body.count(b"[") + body.count(b"{") > MAX_DEPTH
+    return body.count(b"[") + body.count(b"{") > _Limit.depth
 
 
 def _check_depth(value: Any) -> None:
     """Go down level by level, not container by container: that takes no stack."""
     level: list[Any] = [[value]]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(_Limit.depth + 1):
         level = [
             inner
             for outer in level
@@ -61,7 +69,13 @@ def _check_depth(value: Any) -> None:
         ]
         if not level:
             return
-    raise InvalidArgument(_TOO_DEEP)
+    raise _too_deep()
+
+
+def _too_deep() -> InvalidArgument:
+    return InvalidArgument(
+        f"JSON Parse error: Nested deeper than {_Limit.depth} levels, the limit of SERVING_MAX_JSON_DEPTH."
+    )
 
 
 def _parse_slowly(body: bytes) -> Any:
@@ -77,7 +91,7 @@ def _parse_slowly(body: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise _parse_error(_upstream_text(error), len(text[: error.pos].encode())) from None
     except RecursionError:
-        raise InvalidArgument(_TOO_DEEP) from None
+        raise _too_deep() from None
     return _without_lone_surrogates(value, text)
 
 
@@ -101,9 +115,9 @@ def _without_lone_surrogates(value: Any, text: str) -> Any:
         try:
             orjson.dumps(value)
         except orjson.JSONEncodeError as error:
-            lone = "surrogate" in str(error)
-            what = "JSON Parse error: The surrogate pair in string is invalid." if lone else _TOO_DEEP
-            raise InvalidArgument(what) from None
+            if "surrogate" not in str(error):
+                raise _too_deep() from None
+            raise InvalidArgument("JSON Parse error: The surrogate pair in string is invalid.") from None
     return value
 
 

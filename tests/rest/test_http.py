@@ -26,6 +26,7 @@ from serving.models.loader import Loader
 from serving.request import Request
 from serving.rest import http
 from serving.settings import Settings
+from serving.tensors.parse import MAX_DEPTH, limit_depth
 from serving.wsgi import environ_of_refused
 from tests.rest.api import error, result, serve
 
@@ -65,6 +66,45 @@ def test_any_other_request_id_is_replaced(client: FlaskClient, sent: str) -> Non
     response = client.get("/healthz", environ_overrides={"HTTP_X_REQUEST_ID": sent})
     assert len(response.headers["X-Request-Id"]) == 32
     assert int(response.headers["X-Request-Id"], 16)
+
+
+def test_how_long_an_id_may_be_is_a_setting(half_plus_two: Path) -> None:
+    with serve(model_dir=half_plus_two, max_request_id_chars=8) as client:
+        kept = {
+            sent: client.get("/healthz", headers={"X-Request-Id": sent}).headers["X-Request-Id"] == sent
+            for sent in ("x" * 7, "x" * 8, "x" * 9)
+        }
+    assert kept == {"x" * 7: True, "x" * 8: True, "x" * 9: False}
+
+
+@pytest.fixture
+def usual_depth() -> Iterator[None]:
+    """Leave the depth of JSON, which is a limit of the process, as it is for others."""
+    yield
+    limit_depth(MAX_DEPTH)
+
+
+@pytest.mark.usefixtures("usual_depth")
+@pytest.mark.parametrize(("levels", "status"), [(69, 200), (70, 200), (71, 400)])
+def test_how_deep_json_may_be_is_a_setting(half_plus_two: Path, levels: int, status: int) -> None:
+    body = b'{"instances": [1.0], "other": ' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}" + b" " * 200
+    with serve(model_dir=half_plus_two, max_json_depth=70) as client:
+        response = client.post(PREDICT, data=body)
+    assert response.status_code == status
+    if status == 400:
+        assert error(response) == "JSON Parse error: Nested deeper than 70 levels, the limit of SERVING_MAX_JSON_DEPTH."
+
+
+@pytest.mark.parametrize(("shape", "status"), [("[1.0]", 200), ("[[1.0]]", 200), ("[[[1.0]]]", 400)])
+@pytest.mark.parametrize("key", ["instances", "inputs"])
+def test_how_many_dimensions_a_tensor_may_have_is_a_setting(
+    half_plus_two: Path, key: str, shape: str, status: int
+) -> None:
+    with serve(model_dir=half_plus_two, max_rank=2) as client:
+        response = client.post(PREDICT, data=f'{{"{key}": {shape}}}')
+    assert response.status_code == status, response.text
+    if status == 400:
+        assert error(response) == 'input "x" has 3 dimensions, more than the 2 that SERVING_MAX_RANK allows'
 
 
 def test_each_request_without_an_id_gets_one_of_its_own_also_when_it_fails(client: FlaskClient) -> None:

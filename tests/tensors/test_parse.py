@@ -171,7 +171,7 @@ def test_reads_100_levels(core: bytes, levels: int) -> None:
 @pytest.mark.parametrize("core", [b"1", b"NaN", b"", b'NaN, "\\u0041"', b'"[[]]", "\\""'])
 @pytest.mark.parametrize("levels", [101, 500, 2_000, 500_000])
 def test_refuses_more_levels(levels: int, core: bytes) -> None:
-    too_deep = "JSON Parse error: Nested deeper than 100 levels."
+    too_deep = "JSON Parse error: Nested deeper than 100 levels, the limit of SERVING_MAX_JSON_DEPTH."
     assert refusal(nested(levels, core)) == too_deep
     assert refusal(b"[1, " * levels + b"2" + b"]" * levels) == too_deep
     assert refusal(b'{"a":' * levels + b"NaN" + b"}" * levels) == too_deep
