@@ -159,7 +159,7 @@ print("full", metrics.forget_gone(now))
 metrics.note(metrics.request_metrics("half", "2", "predict", 200)[0], 7)
 print(metrics.render(directory).decode())
 os.posix_fallocate = allocate
-print("room", metrics.forget_gone(now + metrics.GONE_SECONDS))
+print("room", metrics.forget_gone(now + 2 * metrics.GONE_SECONDS))
 """
 
 
