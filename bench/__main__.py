@@ -49,7 +49,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the server beside others.")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="only what the ratios to reach need; some three minutes")
-    size.add_argument("--full", action="store_true", help="every load, and how cost grows; some 25 minutes")
+    size.add_argument("--full", action="store_true", help="every load, and how cost grows; takes longest")
     parser.add_argument(
         "--peers",
         nargs="*",
