@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+from serving.beat import beat
+
 log = logging.getLogger(__name__)
 
 Call = Callable[[], None]
@@ -56,7 +58,8 @@ class Lanes:
         while True:
             lane, call = self._ready.get()
             try:
-                call()
+                with beat:
+                    call()
             except BaseException:  # a thread that ended would be missed, and so would its share of the lane
                 log.exception("a request failed in a way that was not foreseen")
             finally:

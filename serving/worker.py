@@ -25,6 +25,7 @@ from gunicorn.workers.base import Worker
 
 from serving import capacity, generations, heap
 from serving.answers import Refused, Written, refusal
+from serving.beat import beat
 from serving.caller import TIMED_OUT, timeout_ms
 from serving.connection import Connection
 from serving.deadlines import Deadlines
@@ -177,6 +178,7 @@ class _Front:
         if not request.is_compressed and self._is_quick(
             request.method, request.target, request.body_bytes, request.content_type
         ):
+            beat.expect_requests()
             self._fibers.run(lambda: self._answer(request, connection), lambda answer: connection.send(*answer))
         else:
             self._answer_in_thread(request, connection)

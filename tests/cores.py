@@ -12,9 +12,9 @@ from tests.server import gunicorn
 _CORES = sorted(os.sched_getaffinity(0))
 
 
-def gunicorn_on_a_core() -> list[str]:
+def gunicorn_on_a_core(application: str = "wsgi:app") -> list[str]:
     """The command of a server that has the first core, and takes the machine for one of a single core."""
-    return ["taskset", "--cpu-list", str(_CORES[0]), *gunicorn()]
+    return ["taskset", "--cpu-list", str(_CORES[0]), *gunicorn()[:-1], application]
 
 
 @contextmanager

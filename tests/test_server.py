@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving.models.runtime import NICENESS
 from tests import saved_models
 from tests.conftest import Held
 from tests.server import ROOT, Answer, Load, Server, environment, free_port, gunicorn, memory, serving, wait_for
@@ -70,6 +71,14 @@ class TestServing:
         assert answer.json == {"predictions": TIMES_2}
         assert answer.headers["x-model-version"] == "2"
         assert answer.headers["x-request-id"]
+
+    def test_threads_that_compute_stand_back_behind_the_event_loop(self, server: Server) -> None:
+        for worker in server.workers():
+            places = Path(f"/proc/{worker}/task").iterdir()
+            compute = [int(place.name) for place in places if (place / "comm").read_text() == "tf_Compute\n"]
+            loop = os.getpriority(os.PRIO_PROCESS, worker)
+            assert compute
+            assert {os.getpriority(os.PRIO_PROCESS, number) for number in compute} == {min(19, loop + NICENESS)}
 
     def test_chunked_bodies_are_read(self, server: Server) -> None:
         with socket.create_connection(("127.0.0.1", server.port)) as connection:

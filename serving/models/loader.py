@@ -17,7 +17,7 @@ from serving.models.limits import plan, sizes_asked
 from serving.models.parameters import BatchingParameters, parameters_of_model, read_parameters
 from serving.models.provenance import Inspector
 from serving.models.runs import Noted, Runs, VersionPath
-from serving.models.runtime import choose_device, list_gpus, session_config
+from serving.models.runtime import choose_device, list_gpus, session_config, start_threads
 from serving.models.servable import DEFAULT_SIGNATURE, Servable, clean_message, error_code
 from serving.models.statistics import Counted, Statistics
 from serving.models.trial import are_quick, try_signatures
@@ -47,6 +47,8 @@ class Loader:
             self._threads,
         )
         self._config = session_config(device, self._threads)
+        if device.gpu is None:  # else they do little, and starting them would start the GPU
+            start_threads(self._config)
         self._inspect = Inspector.from_settings(settings)
         self._check_golden = settings.check_golden
         self._timeout_seconds = settings.request_timeout_seconds

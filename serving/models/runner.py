@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from serving.beat import beat
+
 
 class Runner:
     """Calls what it is given, one call after another, in a thread that begins with the first; calls must not raise."""
@@ -29,4 +31,5 @@ class Runner:
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
-            call()
+            with beat:
+                call()

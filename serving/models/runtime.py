@@ -8,12 +8,16 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Device", "choose_device", "list_gpus", "session_config", "tf"]
+__all__ = ["Device", "choose_device", "list_gpus", "session_config", "start_threads", "tf"]
+
+NICENESS = 5
+"""How far the threads that TensorFlow computes in stand back behind others of the server (a third of their weight)."""
 
 log = logging.getLogger(__name__)
 
@@ -90,3 +94,22 @@ def session_config(device: Device, threads: int) -> Any:
         config.gpu_options.allow_growth = True
         config.gpu_options.visible_device_list = str(device.gpu)
     return config
+
+
+def start_threads(config: Any) -> None:
+    """Start the threads that the sessions of this process share, at a lower priority than the one that calls this.
+
+    On Linux the priority is a thread's own, and those that it starts inherit it; TensorFlow starts them with the first
+    session.
+    """
+
+    def start() -> None:
+        try:
+            os.nice(NICENESS)
+        except OSError as error:  # the host forbids it
+            log.warning("TensorFlow's threads keep the priority of the others: %s", error)
+        tf.compat.v1.Session(graph=tf.Graph(), config=config).close()
+
+    starter = threading.Thread(target=start, name="tensorflow-starter")
+    starter.start()
+    starter.join()

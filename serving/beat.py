@@ -1,0 +1,87 @@
+"""A beat, while threads work, at which the kernel chooses anew which thread has the processor.
+
+The event loop wakes often and does little, and yet Linux (6.6 and later) may let a thread that computes go on when it
+does: one that has just had more than its share has to wait, and is looked at again only when the clock ticks, on many
+systems every 4 ms. The kernel also chooses when any thread goes to sleep. So one does, again and again, on one core or
+another.
+"""
+
+import ctypes
+import logging
+import os
+import platform
+import struct
+import threading
+import time
+
+log = logging.getLogger(__name__)
+
+PERIOD_SECONDS = 0.001
+REST_SECONDS = 0.05
+"""How often the thread looks whether the event loop has come to answer requests."""
+LAST_SECONDS = 1.0
+"""How long after a request in the event loop others are expected."""
+SLICE_NS = 100_000
+"""The turn that the thread asks for, the shortest there is: from Linux 6.12 on who asks for less interrupts others."""
+
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+"""The number of the system call, for which C libraries had no function before glibc 2.41."""
+
+
+class Beat:
+    """Beats while any thread is within it, computing or waiting, and the event loop answers requests now and then.
+
+    Several threads may enter it at once. A beat costs what computes some percent, so there is none where nobody gains.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._within = 0
+        self._wanted = threading.Event()
+        self._started = False
+        self._until = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._within += 1
+            if self._within == 1:
+                self._wanted.set()
+            if not self._started:  # not before: threads do not survive the fork of a worker
+                self._started = True
+                self._start()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                self._wanted.clear()
+
+    def expect_requests(self) -> None:
+        """Say that the event loop answers a request itself."""
+        self._until = time.monotonic() + LAST_SECONDS
+
+    def _start(self) -> None:
+        try:
+            threading.Thread(target=self._run, name="beat", daemon=True).start()
+        except RuntimeError as error:  # requests are answered all the same
+            log.warning("models that compute will hold up other requests for longer: %s", error)
+
+    def _run(self) -> None:
+        _ask_for_short_turns()
+        while True:
+            self._wanted.wait()
+            time.sleep(PERIOD_SECONDS if time.monotonic() < self._until else REST_SECONDS)
+
+
+beat = Beat()
+"""That of this process."""
+
+
+def _ask_for_short_turns() -> None:
+    """Have the kernel give this thread short turns; where it does not, others may keep this one waiting as well."""
+    call = _SCHED_SETATTR.get(platform.machine())
+    if call and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        nice = os.getpriority(os.PRIO_PROCESS, 0)  # of this thread
+        size, policy, flags, priority, deadline, period = 48, os.SCHED_OTHER, 0, 0, 0, 0
+        attributes = struct.pack("IIQiIQQQ", size, policy, flags, nice, priority, SLICE_NS, deadline, period)
+        ctypes.CDLL(None).syscall(call, 0, attributes, 0)

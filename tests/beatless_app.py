@@ -1,0 +1,10 @@
+"""The application without a beat, to show that a test finds what it is for: gunicorn tests.beatless_app:app."""
+
+from serving.beat import Beat
+from serving.models import runtime
+
+Beat.__enter__ = lambda self: None  # type: ignore[method-assign]
+Beat.__exit__ = lambda self, *_: None  # type: ignore[method-assign]
+runtime.NICENESS = 0
+
+from wsgi import app as app  # noqa: E402
