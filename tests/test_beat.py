@@ -13,10 +13,8 @@ from tests.server import wait_for
 
 REST_SECONDS = 0.1
 """A hundred beats: a thread that beats hardly passes so long without one."""
-
-
-BEATS = 50
-"""Of a thread that beats, in a small part of the time that is waited for them."""
+BEATS, BEATS_SECONDS = 500, 8
+"""A beat takes half a second for so many, a thread that only looks now and then more than the time that is waited."""
 
 
 def wake_ups() -> int:
@@ -34,7 +32,7 @@ def beats(beat: Beat) -> bool:
         return wake_ups() > before + BEATS
 
     before = wake_ups()
-    return bool(wait_for(goes_on, "the beat goes on", 5))
+    return bool(wait_for(goes_on, "the beat goes on", BEATS_SECONDS))
 
 
 def rests(most: int = 0) -> bool:

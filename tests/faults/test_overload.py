@@ -80,31 +80,35 @@ class TestNeighbours:
     def test_a_flood_to_one_model_leaves_the_others(
         self, server: Server, held: Held, who: str, request_: bytes, noise: float
     ) -> None:
-        idle, flooded = beside_a_flood(server, request_)
+        idle, flooded, floods = beside_a_flood(server, request_)
+        line = 2 * latency(idle, 0.99) + noise
         held(
             f"{FLOOD_CLIENTS} clients flood one model, one asks {who}",
             f"p99 within twice its own ({ms(noise)} is left to noise)",
-            compared(idle, flooded),
+            f"{compared(idle, flooded)}; control (the flooded model itself): p50 {ms(latency(floods, 0.5))}",
         )
-        assert latency(flooded, 0.99) < 2 * latency(idle, 0.99) + noise
+        assert latency(flooded, 0.5) < 2.5 * latency(idle, 0.5)  # of one core each has half; no run takes equally long
+        assert latency(flooded, 0.99) < line < latency(floods, 0.5)
 
     def test_without_a_beat_it_does_not(self, models: Path, tmp_path: Path, held: Held) -> None:
         with started(models, tmp_path / "log", "tests.beatless_app:app") as server:
-            idle, flooded = beside_a_flood(server, get("/healthz"))
+            idle, flooded, _ = beside_a_flood(server, get("/healthz"))
         held("control: the last of these without a beat", "more than that", compared(idle, flooded))
         assert latency(flooded, 0.99) > 2 * latency(idle, 0.99) + 0.001
 
 
-def beside_a_flood(server: Server, request: bytes) -> tuple[list[Asked], list[Asked]]:
-    """What one client asks while nobody else does, and while many flood a slow model."""
-    idle, flooded = [], []
+def beside_a_flood(server: Server, request: bytes) -> tuple[list[Asked], list[Asked], list[Asked]]:
+    """What one client asks while nobody else does and while many flood a slow model, and what it asks of that then."""
+    ask = predict("slow", MODERATE)
+    idle, flooded, floods = [], [], []
     for _ in range(ROUNDS):
         idle += one_client(server, request)
-        with Load(server.port, predict("slow", MODERATE), FLOOD_CLIENTS):
+        with Load(server.port, ask, FLOOD_CLIENTS):
             time.sleep(0.5)
             flooded += one_client(server, request)
-    assert {asked.status for asked in (*idle, *flooded)} == {200}
-    return idle, flooded
+            floods += one_client(server, ask, 2)
+    assert {asked.status for asked in (*idle, *flooded, *floods)} == {200}
+    return idle, flooded, floods
 
 
 def compared(idle: list[Asked], flooded: list[Asked]) -> str:
