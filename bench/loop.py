@@ -5,8 +5,8 @@ A child process that obeys pickled commands on its standard input, one answer on
     ("run", model, inputs, batch, seconds)  ->  (rows run, seconds taken, CPU seconds used)
     ("answer", model, inputs)               ->  the output, an array
 
-The model runs as the server's do, through a session's callable; one TensorFlow thread, since there is such a process
-for each core.
+The model runs as the server's do, through a session's callable and with oneDNN's kernels; one TensorFlow thread, since
+there is such a process for each core.
 """
 
 import os
@@ -35,6 +35,7 @@ class Loops:
             subprocess.Popen(
                 [sys.executable, "-m", "bench.loop"],
                 cwd=ROOT,
+                env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -12,6 +12,7 @@ from serving.errors import LoadError
 from serving.inputs.image_spec import ImageInput, read_image_input
 from serving.models.about import About, describe
 from serving.models.batching import Batcher
+from serving.models.frozen import freeze
 from serving.models.golden import check_golden
 from serving.models.limits import plan, sizes_asked
 from serving.models.parameters import BatchingParameters, parameters_of_model, read_parameters
@@ -49,6 +50,7 @@ class Loader:
         self._config = session_config(device, self._threads)
         if device.gpu is None:  # else they do little, and starting them would start the GPU
             start_threads(self._config)
+        self._freeze_bytes = settings.freeze_max_bytes if device.gpu is None else 0
         self._inspect = Inspector.from_settings(settings)
         self._check_golden = settings.check_golden
         self._timeout_seconds = settings.request_timeout_seconds
@@ -69,6 +71,7 @@ class Loader:
             asked = parameters_of_model(path, self._parameters)
             servable = Servable(path, self._config, self._timeout_seconds)
         with _load_errors(), _closed_on_failure(servable):
+            freeze(servable, DEFAULT_SIGNATURE, path, self._freeze_bytes)
             image_input = _image_input(servable, path)
             _warm_up(servable, path)
             if self._check_golden:

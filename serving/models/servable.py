@@ -13,7 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 from google.protobuf import json_format
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import config_pb2, error_codes_pb2
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_from_session_graph
 
 from serving import errors
 from serving.caller import PATIENT, TIMED_OUT, Caller
@@ -97,7 +98,8 @@ class Servable:
             self.natures: Mapping[str, Nature] = natures(meta_graph)
             self.signatures: Mapping[str, Signature] = read_signatures(meta_graph)
             self.metadata: Mapping[str, Any] = {name: _metadata(definition) for name, definition in definitions.items()}
-            self._wirings = {name: _wiring(definition) for name, definition in definitions.items()}
+            self._own_wirings = {name: _wiring(definition) for name, definition in definitions.items()}
+            self._wirings = dict(self._own_wirings)
             if DEFAULT_SIGNATURE in definitions:
                 with suppress(errors.FailedPrecondition):
                     self._make(DEFAULT_SIGNATURE)
@@ -130,6 +132,22 @@ class Servable:
             for name in signatures:
                 self._callables[name] = _callable(self._session, self._wirings[name], NEVER_STOPPED)
             self._in_callers_thread = set(signatures)
+
+    def freeze(self, signature: str) -> None:
+        """Run a signature, before any request does, on a copy of its graph in which variables are constants.
+
+        Raises whatever TensorFlow raises where it cannot make one.
+        """
+        self._rewire(signature, _frozen(self._session, self._own_wirings[signature]))
+
+    def thaw(self, signature: str) -> None:
+        """Run a signature on its own graph again."""
+        self._rewire(signature, self._own_wirings[signature])
+
+    def _rewire(self, signature: str, wiring: _Wiring) -> None:
+        with self._making:
+            self._wirings[signature] = wiring
+            self._callables.pop(signature, None)
 
     def runner(self, signature: str, timeout_seconds: float) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
         """A function that runs a signature with a time-out of its own; what it needs goes when it does."""
@@ -309,6 +327,19 @@ def _obstacle(feeds: Mapping[str, str], outputs: Mapping[str, str]) -> str:
     names = {tensor: name for name, tensor in feeds.items()}
     twice = [f'"{name}" and "{names[tensor]}"' for name, tensor in feeds.items() if names[tensor] != name]
     return f"its inputs {twice[0]} are one and the same tensor" if twice else ""
+
+
+def _frozen(session: Any, wiring: _Wiring) -> _Wiring:
+    """Add what a signature runs to the session's graph once more, with constants for variables: how that is wired."""
+    graph = session.graph
+    ends = [fetch.partition(":")[0] for fetch in wiring.fetches]
+    definition = convert_variables_to_constants_from_session_graph(session, graph.as_graph_def(), ends)
+    with graph.as_default():
+        tensors = tf.graph_util.import_graph_def(
+            definition, return_elements=[*wiring.feeds, *wiring.fetches], name="frozen"
+        )
+    names = tuple(tensor.name for tensor in tensors)
+    return replace(wiring, feeds=names[: len(wiring.feeds)], fetches=names[len(wiring.feeds) :])
 
 
 NEVER_STOPPED = math.inf
