@@ -38,7 +38,9 @@ log = logging.getLogger(__name__)
 ANY_NUMBER = 1 << 30
 _LONGEST_WAIT = 24 * 3600.0
 LONG_SECONDS = 0.01
-"""A run that computes longer shows that a model is not quick, whatever its trial has shown."""
+LONG_AGAIN_SECONDS = 60.0
+"""Two runs within a minute that compute longer show that a model is not quick, whatever its trial has shown. One does
+not: what interrupts a virtual machine counts as computed."""
 ANSWER_BYTES = 64 * 1024
 """A larger answer takes too long to be written and compressed while others wait."""
 _ALONE = BatchLimits(max_rows=1, max_waiting_rows=64)
@@ -87,6 +89,7 @@ class Batcher:
         self._busy = False
         self._too_long = math.inf
         """The bytes of the shortest request in an event loop whose answer was too large for it."""
+        self._last_long = -math.inf
         self._runner = Runner(f"model {name}")
 
     def run(self, signature: str, inputs: Tensors, caller: Caller = PATIENT) -> dict[str, Array]:
@@ -159,7 +162,7 @@ class Batcher:
         return plan.limits if plan else None
 
     def _run_model(self, signature: str, inputs: Tensors, caller: Caller) -> dict[str, Array]:
-        """Run the model. A quick one stops being that when it takes long."""
+        """Run the model. A quick one stops being that when it takes long, and soon again."""
         if not self.is_quick:
             return self._model.run(signature, inputs, caller)
         started = self._computed()
@@ -167,8 +170,14 @@ class Batcher:
             return self._model.run(signature, inputs, caller)
         finally:
             if self._computed() - started > LONG_SECONDS:
-                self.is_quick = False
-                self._on_slow()
+                self._note_long_run()
+
+    def _note_long_run(self) -> None:
+        now = self._clock()
+        if now - self._last_long < LONG_AGAIN_SECONDS:
+            self.is_quick = False
+            self._on_slow()
+        self._last_long = now
 
     def _run_alone(self, signature: str, inputs: Tensors, caller: Caller) -> dict[str, Array]:
         if self.is_quick:

@@ -26,7 +26,10 @@ LOOP_SECONDS = 1.0
 ROWS = 4
 """Rows that are run together and alone."""
 RUNS = 5
-"""Runs of one row of which the fastest counts."""
+"""Runs of one row of which the fastest counts, at least."""
+ROW_SECONDS = 0.01
+"""More are run in this time, at most MORE_RUNS: what a quick run takes is disturbed most by what else runs."""
+MORE_RUNS = 100
 
 _TOLERANCE = {"float16": 2e-2, "bfloat16": 5e-2, "float32": 1e-4, "float64": 1e-9}
 """By how much, relative to the largest value, outputs of a dtype may differ; others must be equal."""
@@ -89,11 +92,13 @@ def try_signature(
     rows = {name: made_up_rows(spec, ROWS) for name, spec in signature.inputs.items()}
     try:
         run = runner()
-        if fastest_seconds(run, _row(rows, 0), 2, clock) > SLOW_SECONDS:
+        row_seconds = fastest_seconds(run, _row(rows, 0), 2, clock)
+        if row_seconds > SLOW_SECONDS:
             return Profile("a row takes too long to be tried", quick=False, unproven=True)
         together = run(rows)
         alone = [run(_row(rows, number)) for number in range(ROWS)]
-        seconds = fastest_seconds(run, _row(rows, 0), RUNS, clock)
+        runs = max(RUNS, round(ROW_SECONDS / max(row_seconds, ROW_SECONDS / MORE_RUNS)))
+        seconds = fastest_seconds(run, _row(rows, 0), runs, clock)
     except Exception as error:  # whatever made-up rows do to a model, it was loaded and may serve
         return Profile(f"a trial with made-up rows failed: {error}", quick, unproven=True)
     quick = seconds < QUICK_SECONDS and not nature.loops and _work_follows_rows(signature)

@@ -202,15 +202,27 @@ class TestBatcher:
             thread.join(60)
         assert wrong == []
 
-    def test_a_quick_model_whose_run_takes_long_is_quick_no_more(self, model: Doubling) -> None:
+    @pytest.mark.parametrize(
+        ("computed", "pause", "quick"),
+        [
+            ((0.011, 0.011), 59.0, False),
+            ((0.011, 0.011), 60.0, True),
+            ((0.011, 0.009), 1.0, True),
+            ((0.009, 0.011), 1.0, True),
+        ],
+    )
+    def test_a_quick_model_whose_runs_take_long_twice_in_a_minute_is_quick_no_more(
+        self, model: Doubling, computed: tuple[float, float], pause: float, quick: bool
+    ) -> None:
         told: list[str] = []
-        looks = iter([0.0, 0.001, 1.0, 2.0])
-        batcher = Batcher(model, {}, "m", True, lambda: told.append("slow"), looks.__next__)
+        clock, looks = FakeClock(), iter([0.0, computed[0], 0.0, computed[1]])
+        batcher = Batcher(model, {}, "m", True, lambda: told.append("slow"), looks.__next__, clock)
         batcher.run("serving_default", floats(1))
         assert batcher.is_quick
+        clock.pass_by(pause)
         batcher.run("serving_default", floats(1))
-        assert not batcher.is_quick
-        assert told == ["slow"]
+        assert batcher.is_quick is quick
+        assert told == ([] if quick else ["slow"])
 
     def test_it_says_how_each_signature_is_batched(self, model: Doubling) -> None:
         model.drops_negatives = True
