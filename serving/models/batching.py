@@ -38,9 +38,9 @@ log = logging.getLogger(__name__)
 ANY_NUMBER = 1 << 30
 _LONGEST_WAIT = 24 * 3600.0
 LONG_SECONDS = 0.01
-LONG_AGAIN_SECONDS = 60.0
-"""Two runs within a minute that compute longer show that a model is not quick, whatever its trial has shown. One does
-not: what interrupts a virtual machine counts as computed."""
+SUSPECT_SECONDS = 60.0
+"""A run that takes longer, and one within a minute of it that also computes longer, show that a model is not quick,
+whatever its trial has shown. What else a busy machine does, or what interrupts a virtual one, rarely looks so twice."""
 ANSWER_BYTES = 64 * 1024
 """A larger answer takes too long to be written and compressed while others wait."""
 _ALONE = BatchLimits(max_rows=1, max_waiting_rows=64)
@@ -67,9 +67,9 @@ class Batcher:
     ) -> None:
         """`plans` says how to batch each signature; requests to others run as they are.
 
-        `on_slow` is called when a run shows that the model is not quick after all. `computed` is a clock of
-        what the thread computes: on a busy machine a quick run may take long by the clock on the wall. Of requests that
-        run alone so many do at once: as many as there are threads to compute in, for more would only take from others.
+        `on_slow` is called when runs show that the model is not quick after all. `computed` is a clock of what the
+        thread computes, which takes longer to look at than that on the wall. Of requests that run alone so many do at
+        once: as many as there are threads to compute in, for more would only take from others.
         """
         self.signatures = model.signatures
         self.metadata = model.metadata
@@ -89,7 +89,7 @@ class Batcher:
         self._busy = False
         self._too_long = math.inf
         """The bytes of the shortest request in an event loop whose answer was too large for it."""
-        self._last_long = -math.inf
+        self._suspect_until = -math.inf
         self._runner = Runner(f"model {name}")
 
     def run(self, signature: str, inputs: Tensors, caller: Caller = PATIENT) -> dict[str, Array]:
@@ -165,19 +165,20 @@ class Batcher:
         """Run the model. A quick one stops being that when it takes long, and soon again."""
         if not self.is_quick:
             return self._model.run(signature, inputs, caller)
-        started = self._computed()
+        started = self._clock()
+        computed = self._computed() if started < self._suspect_until else None
         try:
             return self._model.run(signature, inputs, caller)
         finally:
-            if self._computed() - started > LONG_SECONDS:
-                self._note_long_run()
+            if self._clock() - started > LONG_SECONDS:
+                self._suspect(computed)
 
-    def _note_long_run(self) -> None:
-        now = self._clock()
-        if now - self._last_long < LONG_AGAIN_SECONDS:
+    def _suspect(self, computed: float | None) -> None:
+        """Note a long run; `computed` is what the thread had computed before it, for one soon after another."""
+        if computed is not None and self._computed() - computed > LONG_SECONDS:
             self.is_quick = False
             self._on_slow()
-        self._last_long = now
+        self._suspect_until = self._clock() + SUSPECT_SECONDS
 
     def _run_alone(self, signature: str, inputs: Tensors, caller: Caller) -> dict[str, Array]:
         if self.is_quick:

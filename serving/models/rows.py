@@ -22,7 +22,7 @@ def row_count(inputs: Tensors) -> int | None:
 
 def batch_key(signature: str, inputs: Tensors, pad_lengths: bool = False) -> Key:
     """What requests must agree on to run together; with `pad_lengths` the sizes behind dimension 0 may differ."""
-    return (signature, *[(name, _form(array, pad_lengths), array.dtype.str) for name, array in sorted(inputs.items())])
+    return (signature, *[(name, _form(array, pad_lengths), array.dtype.num) for name, array in sorted(inputs.items())])
 
 
 def _form(array: Array, pad_lengths: bool) -> Any:

@@ -86,6 +86,7 @@ class Counters:
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._counters = memoryview(memory).cast("q")
+        self._places: dict[int, int] = {}
         self._lock = threading.Lock()
 
     def ran(self, rows: int, ns: int) -> None:
@@ -109,7 +110,7 @@ class Counters:
         with self._lock:
             counters[_EXECUTIONS] += 1
             counters[_EXECUTED_NS] += ns
-            at = self._place(rows)
+            at = self._places.get(rows) or self._find_place(rows)
             if at is not None:
                 counters[at] = rows
                 counters[at + 1] += 1
@@ -122,10 +123,11 @@ class Counters:
             counters[_INPUT_NS] += input_ns
             counters[_OUTPUT_NS] += output_ns
 
-    def _place(self, rows: int) -> int | None:
+    def _find_place(self, rows: int) -> int | None:
         """Where executions of so many rows are counted; None when all places are taken by others."""
         for at in range(_SIZES_AT, len(self._counters), 3):
             if self._counters[at] == rows or not self._counters[at + 1]:
+                self._places[rows] = at
                 return at
         return None
 

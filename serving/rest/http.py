@@ -2,7 +2,7 @@
 
 import logging
 import math
-import os
+import random
 import re
 import time
 import zlib
@@ -145,11 +145,11 @@ class Conventions:
         return Trace(time.perf_counter(), self._request_id(environ), environ[CALLER], path)
 
     def _request_id(self, environ: Environ) -> str:
-        """The id that the caller sent, if it is sane, else a new one."""
+        """The id that the caller sent, if it is sane, else a new one, which opens nothing and so may be foreseen."""
         sent: str = environ.get("HTTP_X_REQUEST_ID", "")
-        if len(sent) <= self._settings.max_request_id_chars and _SANE_ID.fullmatch(sent):
+        if sent and len(sent) <= self._settings.max_request_id_chars and _SANE_ID.fullmatch(sent):
             return sent
-        return os.urandom(16).hex()
+        return f"{random.getrandbits(128):032x}"
 
     def _record(self, notes: Trace, environ: Environ, status: int, seconds: float) -> None:
         count, latency = metrics.request_metrics(notes.model, notes.version, notes.method, status)

@@ -24,7 +24,33 @@ def read_predict(
     signatures: Mapping[str, Signature], body: bytes | memoryview, make_room: MakeRoom = unbounded
 ) -> PredictRequest:
     """Read a predict request to a model with these signatures; InvalidArgument says what is wrong with it."""
-    document = _read_fast(signatures, body, make_room) or _read_carefully(body, make_room)
+    return _read_fast(signatures, body, make_room) or _read_carefully(signatures, body, make_room)
+
+
+def check_envelope(body: bytes | memoryview, make_room: MakeRoom = unbounded) -> None:
+    """Raise what is wrong with a request whichever model it is for."""
+    schemas.signature_name(_document(body, make_room))
+
+
+def _read_fast(
+    signatures: Mapping[str, Signature], body: bytes | memoryview, make_room: MakeRoom
+) -> PredictRequest | None:
+    """A usual request, whose form the readers of its signature have checked; None for any other."""
+    found = outline(body)
+    if found is None:
+        return None
+    signature = signatures.get(found.signature_name or DEFAULT_SIGNATURE)
+    tensors = None if signature is None else schemas.predict_form(signature).reader.read(found, make_room)
+    if signature is None or tensors is None:
+        return None
+    return PredictRequest(signature, found.key == "instances", tensors)
+
+
+def _read_carefully(
+    signatures: Mapping[str, Signature], body: bytes | memoryview, make_room: MakeRoom
+) -> PredictRequest:
+    """Any request, by way of its document and the schema that this has."""
+    document = _document(body, make_room)
     asked_for = schemas.signature_name(document)
     signature = signatures.get(asked_for or DEFAULT_SIGNATURE)
     if signature is None:
@@ -35,23 +61,6 @@ def read_predict(
     return PredictRequest(signature, "instances" in loaded, next(iter(loaded.values())))
 
 
-def check_envelope(body: bytes | memoryview, make_room: MakeRoom = unbounded) -> None:
-    """Raise what is wrong with a request whichever model it is for."""
-    schemas.signature_name(_read_carefully(body, make_room))
-
-
-def _read_carefully(body: bytes | memoryview, make_room: MakeRoom) -> Any:
+def _document(body: bytes | memoryview, make_room: MakeRoom) -> Any:
     make_room(body)
     return parse(body)
-
-
-def _read_fast(
-    signatures: Mapping[str, Signature], body: bytes | memoryview, make_room: MakeRoom
-) -> dict[str, Any] | None:
-    """The document of a usual body, in which tensors stand already; None for any other."""
-    found = outline(body)
-    if found is None:
-        return None
-    signature = signatures.get(found.signature_name or DEFAULT_SIGNATURE)
-    tensors = None if signature is None else schemas.predict_form(signature).reader.read(found, make_room)
-    return None if tensors is None else {"signature_name": found.signature_name, found.key: tensors}

@@ -14,7 +14,7 @@ from serving.models.servable import Signature
 from serving.tensors.decode import decode_columns, decode_rows
 from serving.tensors.echo import echo
 from serving.tensors.examples import decode_examples
-from serving.tensors.reader import Reader, Tensors
+from serving.tensors.reader import Reader
 from serving.tensors.spec import Array, TensorSpec
 
 
@@ -79,7 +79,7 @@ class Rows(fields.Field[dict[str, Array]]):
                 else f"JSON Value: {echo(data)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
                 "keys to exist "
             )
-        if value is missing or type(value) is Tensors:
+        if value is missing:
             return value
         if not isinstance(value, list):
             raise ValidationError(f"JSON Value: {echo(data)} Expecting 'instances' to be an list/array")
@@ -98,7 +98,7 @@ class Columns(fields.Field[dict[str, Array]]):
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
         if value is missing or "instances" in data:
             return missing
-        return value if type(value) is Tensors else decode_columns(value, self._specs)
+        return decode_columns(value, self._specs)
 
 
 class Predict(Schema):

@@ -23,6 +23,8 @@ NonFinite = Literal["literal", "null", "error"]
 PIECE_BYTES = 64 * 1024
 _NULL = re.compile(b"null")
 _DTYPES = {dtype.numpy for dtype in DTYPES.values()}
+_DECIMALS = "efd"
+"""numpy's letters for the dtypes with fractions that orjson writes."""
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
 
@@ -33,8 +35,7 @@ def encode_rows(outputs: Mapping[str, Array], non_finite: NonFinite) -> bytes:
     """
     check_rows(outputs)
     if len(outputs) == 1:
-        ((name, array),) = outputs.items()
-        return orjson.dumps({"predictions": _writable(name, array, non_finite)}, option=_OPTIONS)
+        return _document("predictions", outputs, non_finite)
     columns = [_writable_rows(name, array, non_finite) for name, array in outputs.items()]
     rows = [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
     return orjson.dumps({"predictions": rows}, option=_OPTIONS)
@@ -42,10 +43,12 @@ def encode_rows(outputs: Mapping[str, Array], non_finite: NonFinite) -> bytes:
 
 def encode_columns(outputs: Mapping[str, Array], non_finite: NonFinite) -> bytes:
     """`{"outputs": ...}`: the tensor of the only output, or an object of whole tensors by name."""
-    tensors = {name: _writable(name, array, non_finite) for name, array in outputs.items()}
-    if not tensors:
+    if not outputs:
         raise InvalidArgument("Cannot convert empty tensor map to JSON")
-    return orjson.dumps({"outputs": next(iter(tensors.values())) if len(tensors) == 1 else tensors}, option=_OPTIONS)
+    if len(outputs) == 1:
+        return _document("outputs", outputs, non_finite)
+    tensors = {name: _writable(name, array, non_finite) for name, array in outputs.items()}
+    return orjson.dumps({"outputs": tensors}, option=_OPTIONS)
 
 
 def encode_classes(classes: Array | None, scores: Array | None, non_finite: NonFinite) -> bytes:
@@ -69,6 +72,16 @@ def encode_regressions(values: Array, non_finite: NonFinite) -> bytes:
 def encode_flat(name: str, array: Array, non_finite: NonFinite) -> Any:
     """A list of the numbers of a tensor in row-major order, for orjson to write with OPT_SERIALIZE_NUMPY."""
     return _writable(name, array.reshape(-1), non_finite)
+
+
+def _document(key: str, only: Mapping[str, Array], non_finite: NonFinite) -> bytes:
+    """An object of the only tensor. What is not finite orjson writes as null, which is found sooner in the text."""
+    ((name, array),) = only.items()
+    if array.dtype.char in _DECIMALS and array.ndim:
+        text = orjson.dumps({key: np.ascontiguousarray(array)}, option=_OPTIONS)
+        if b"null" not in text:
+            return text
+    return orjson.dumps({key: _writable(name, array, non_finite)}, option=_OPTIONS)
 
 
 def check_rows(outputs: Mapping[str, Array]) -> None:

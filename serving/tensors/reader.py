@@ -12,10 +12,6 @@ _GLANCE = 32
 """How far into a text an object is looked for, since one cannot be skimmed, and trying takes as long as reading it."""
 
 
-class Tensors(dict[str, Array]):
-    """Tensors by name, which stand in a document in place of the JSON value that they were read from."""
-
-
 class Reader:
     """Reads tensors for one signature, or leaves them to the careful way. May be used by several threads at once."""
 
@@ -27,13 +23,13 @@ class Reader:
         except ValueError:
             self._typed = None
 
-    def read(self, found: Outline, make_room: MakeRoom = unbounded) -> Tensors | None:
+    def read(self, found: Outline, make_room: MakeRoom = unbounded) -> dict[str, Array] | None:
         """The tensors of a request; None for whatever is unusual."""
         tensors = self._skim(found.text, make_room)
         if tensors is None:
             make_room(found.text)
             tensors = self._read_typed(found)
-        return None if tensors is None else Tensors(tensors)
+        return tensors
 
     def _skim(self, text: memoryview, make_room: MakeRoom) -> dict[str, Array] | None:
         only = self._only

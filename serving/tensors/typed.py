@@ -14,6 +14,7 @@ fit, errors) gives None, and is to be read the careful way.
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Annotated, Any
 
@@ -158,10 +159,15 @@ def _vectors(columns: list[list[Any]], dtype: np.dtype[Any]) -> Array:
         for vector, column in zip(matrix, columns, strict=True):
             vector[:] = _encoded(column)
     else:
-        packer = struct.Struct(f"{len(columns[0])}{dtype.char}")
+        packer = _packer(len(columns[0]), dtype.char)
         for number, column in enumerate(columns):
             packer.pack_into(matrix.data, number * packer.size, *column)
     return matrix
+
+
+@lru_cache(maxsize=256)
+def _packer(count: int, letter: str) -> struct.Struct:
+    return struct.Struct(f"{count}{letter}")
 
 
 def _encoded(values: list[Any]) -> list[bytes]:

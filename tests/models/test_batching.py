@@ -203,24 +203,31 @@ class TestBatcher:
         assert wrong == []
 
     @pytest.mark.parametrize(
-        ("computed", "pause", "quick"),
+        ("taken", "computed", "pause", "quick"),
         [
-            ((0.011, 0.011), 59.0, False),
-            ((0.011, 0.011), 60.0, True),
-            ((0.011, 0.009), 1.0, True),
-            ((0.009, 0.011), 1.0, True),
+            ((0.011, 0.011), 0.011, 59.0, False),
+            ((0.011, 0.011), 0.011, 60.0, True),
+            ((0.011, 0.011), 0.009, 1.0, True),
+            ((0.011, 0.009), 0.009, 1.0, True),
+            ((0.009, 0.011), 0.011, 1.0, True),
         ],
     )
     def test_a_quick_model_whose_runs_take_long_twice_in_a_minute_is_quick_no_more(
-        self, model: Doubling, computed: tuple[float, float], pause: float, quick: bool
+        self, model: Doubling, taken: tuple[float, float], computed: float, pause: float, quick: bool
     ) -> None:
         told: list[str] = []
-        clock, looks = FakeClock(), iter([0.0, computed[0], 0.0, computed[1]])
-        batcher = Batcher(model, {}, "m", True, lambda: told.append("slow"), looks.__next__, clock)
-        batcher.run("serving_default", floats(1))
-        assert batcher.is_quick
-        clock.pass_by(pause)
-        batcher.run("serving_default", floats(1))
+        clock, its_own = FakeClock(), FakeClock()
+        batcher = Batcher(model, {}, "m", True, lambda: told.append("slow"), its_own, clock)
+        for seconds in taken:
+            assert batcher.is_quick
+
+            def run(seconds: float = seconds) -> None:
+                clock.pass_by(seconds)
+                its_own.pass_by(computed)
+
+            model.after_run = run
+            batcher.run("serving_default", floats(1))
+            clock.pass_by(pause)
         assert batcher.is_quick is quick
         assert told == ([] if quick else ["slow"])
 
