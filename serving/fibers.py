@@ -24,22 +24,25 @@ _NOTHING: tuple[Callable[[], Any], Callable[[Any], None]] = (lambda: None, lambd
 class Fibers:
     """Runs functions in fibers of an event loop; used by its thread only, outside of fibers."""
 
-    def __init__(self, loop: AbstractEventLoop) -> None:
+    def __init__(self, loop: AbstractEventLoop, is_alone: Callable[[], bool] = lambda: False) -> None:
+        """`is_alone` says whether no other function can be given to run before one has ended."""
         self._loop = loop
+        self._is_alone = is_alone
         self._free: list[Fiber] = []
 
     def run(self, function: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Run a function, which must not raise, up to its first pause; when it ends, `then` gets its result."""
-        fiber = self._free.pop() if self._free else Fiber(self._loop, self._free)
+        fiber = self._free.pop() if self._free else Fiber(self._loop, self._free, self._is_alone)
         fiber.begin(function, then)
 
 
 class Fiber(greenlet):
     """Runs one function after the other in the thread of an event loop; is in `free` between them."""
 
-    def __init__(self, loop: AbstractEventLoop, free: "list[Fiber]") -> None:
+    def __init__(self, loop: AbstractEventLoop, free: "list[Fiber]", is_alone: Callable[[], bool]) -> None:
         super().__init__()
         self._loop = loop
+        self.is_alone = is_alone
         self._thread = threading.get_ident()
         self._free = free
         self._function, self._then = _NOTHING

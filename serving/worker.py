@@ -143,7 +143,7 @@ class _Front:
     async def serve(self) -> None:
         """Accept and answer until the worker is told to stop; then finish what has begun."""
         self._loop = asyncio.get_running_loop()
-        self._fibers = Fibers(self._loop)
+        self._fibers = Fibers(self._loop, lambda: len(self._listeners.open) == 1)
         self._deadlines = Deadlines(self._loop.call_later, self._answer_late)
         self._loop.add_signal_handler(signal.SIGTERM, self._be_told)
         for at_once in (signal.SIGINT, signal.SIGQUIT):

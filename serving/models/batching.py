@@ -207,12 +207,15 @@ class Batcher:
     def _run_with_others(self, task: Task) -> dict[str, Array]:
         with self._lock:
             is_first, self._busy = not self._busy, True
-            if is_first:
-                self._give_turn(task)
-            else:
+            if not is_first:
                 self._tasks.append(task)
                 self._arrivals.notify()
-        self._wait(task)
+            elif task.fiber is not None and self._is_soon(task) and task.fiber.is_alone():
+                task.leads = True  # at once, since none can come that it would meet in the next turn of the loop
+            else:
+                self._give_turn(task)
+        if not task.leads:
+            self._wait(task)
         if task.leads:
             self._lead(task)
         return task.result()
@@ -257,7 +260,7 @@ class Batcher:
                 self._busy = successor is not None
                 if successor is not None:
                     self._give_turn(successor)
-            for task in batch if leader.fiber else batch[1:]:
+            for task in batch[1:] if leader.leads else batch:
                 task.signal.release()
 
     def _gather(self, leader: Task) -> None:

@@ -23,7 +23,8 @@ Outcome = list[float] | str
 class Bench:
     """A batched model and an event loop in which its requests are answered."""
 
-    def __init__(self, is_quick: bool) -> None:
+    def __init__(self, is_quick: bool, is_alone: bool = False) -> None:
+        self._is_alone = is_alone
         self.model = Doubling()
         plans = {"double": Plan(BatchLimits(max_rows=8)), "alone": Plan(None, "it is not pure")}
         self.batcher = Batcher(self.model, plans, "m", is_quick)
@@ -38,7 +39,7 @@ class Bench:
         self, requests: tuple[list[float], ...], signature: str, seconds: float, body_bytes: int = 0
     ) -> list[Outcome]:
         loop = asyncio.get_running_loop()
-        fibers = Fibers(loop)
+        fibers = Fibers(loop, lambda: self._is_alone)
         outcomes = [loop.create_future() for _ in requests]
         for values, outcome in zip(requests, outcomes, strict=True):
             now = time.monotonic()
@@ -111,6 +112,20 @@ def test_a_request_whose_time_is_over_waits_no_longer(slow: Bench) -> None:
     assert slow.answers([1.0], [2.0], seconds=0.05) == ["DeadlineExceeded"] * 2
     slow.model.go_on.set()
     assert slow.answers([3.0]) == [[6.0]]
+
+
+def test_a_request_to_a_quick_model_that_nobody_can_meet_runs_at_once() -> None:
+    quick = Bench(is_quick=True, is_alone=True)
+    assert quick.answers([1.0], [2.0, 3.0]) == [[2.0], [4.0, 6.0]]
+    assert quick.model.batches == [[1.0], [2.0, 3.0]]
+    assert quick.answers([-1.0], [4.0]) == ["InvalidArgument", [8.0]]
+
+
+def test_a_request_to_a_slow_model_does_not_run_in_the_loop_though_nobody_can_meet_it() -> None:
+    slow, threads = Bench(is_quick=False, is_alone=True), set[int]()
+    slow.model.after_run = lambda: threads.add(threading.get_ident())
+    assert slow.answers([1.0]) == [[2.0]]
+    assert threading.get_ident() not in threads
 
 
 def test_more_rows_than_a_batch_of_a_quick_model_do_not_run_in_the_loop() -> None:
