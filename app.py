@@ -56,6 +56,7 @@ def create_app(settings: Settings | None = None) -> Application:
     app.extensions["runs"] = runs
     app.extensions["leave"] = inference.leave
     app.extensions["lane"] = lanes(inference)
+    app.extensions["runs_in_loop"] = inference.runs_in_loop
     app.extensions["is_quick"] = quick_requests(inference)
     app.extensions["note_refusal"] = conventions.note_refusal
     app.register_blueprint(v1.blueprint(inference, settings, room))

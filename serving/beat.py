@@ -56,6 +56,11 @@ class Beat:
             if not self._within:
                 self._wanted.clear()
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether any thread is within it."""
+        return self._within > 0
+
     def expect_requests(self) -> None:
         """Say that the event loop answers a request itself."""
         self._until = time.monotonic() + LAST_SECONDS

@@ -90,6 +90,10 @@ class Inference:
         """Whether a request of so many bytes to a model may be answered in an event loop."""
         return self._manager.answers_in_loop(name, body_bytes)
 
+    def runs_in_loop(self, name: str) -> bool:
+        """Whether a model is so quick that the event loop runs it itself."""
+        return self._manager.runs_in_loop(name)
+
     def run(
         self, handle: Handle, signature: Signature, inputs: Mapping[str, Array], caller: Caller = PATIENT
     ) -> dict[str, Array]:

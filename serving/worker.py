@@ -36,6 +36,7 @@ from serving.memory import Memory
 from serving.models.runs import Run, crash_file
 from serving.request import Limits, Request
 from serving.settings import Settings
+from serving.turns import Turns
 from serving.watchdog import Watchdog
 from serving.wsgi import SENDS_MEMORY, Application, Environ, call, environ_of, environ_of_refused
 
@@ -114,6 +115,7 @@ class _Front:
             self._serve_client,
         )
         self._lane: LaneOf = worker.wsgi.extensions["lane"]
+        self._runs_in_loop: Callable[[str], bool] = worker.wsgi.extensions["runs_in_loop"]
         self._lanes = Lanes(settings.threads or capacity.THREADS, settings.max_queued_requests)
         self._leave: Callable[[str], None] = worker.wsgi.extensions["leave"]
         self._unready_seconds = settings.unready_seconds
@@ -143,7 +145,8 @@ class _Front:
     async def serve(self) -> None:
         """Accept and answer until the worker is told to stop; then finish what has begun."""
         self._loop = asyncio.get_running_loop()
-        self._fibers = Fibers(self._loop, lambda: len(self._listeners.open) == 1)
+        self._fibers = Fibers(self._loop, self._is_alone)
+        self._turns = Turns(self._loop, lambda: beat.is_wanted, self._runs_in_loop)
         self._deadlines = Deadlines(self._loop.call_later, self._answer_late)
         self._loop.add_signal_handler(signal.SIGTERM, self._be_told)
         for at_once in (signal.SIGINT, signal.SIGQUIT):
@@ -179,13 +182,23 @@ class _Front:
             request.method, request.target, request.body_bytes, request.content_type
         ):
             beat.expect_requests()
-            self._fibers.run(lambda: self._answer(request, connection), lambda answer: connection.send(*answer))
+            if self._is_alone():
+                self._answer_here(request, connection)
+            else:
+                self._turns.submit(self._lane(request.target), lambda: self._answer_here(request, connection))
         else:
             self._answer_in_thread(request, connection)
         self._worker.nr += 1
         if self._worker.nr == self._worker.max_requests:
             log.info("worker %d has answered %d requests and makes room for another", os.getpid(), self._worker.nr)
             self._stopping.set()
+
+    def _is_alone(self) -> bool:
+        """Whether there is one connection only, which brings one request at a time."""
+        return len(self._listeners.open) == 1
+
+    def _answer_here(self, request: Request, connection: Connection) -> None:
+        self._fibers.run(lambda: self._answer(request, connection), lambda answer: connection.send(*answer))
 
     def note_refusal(self, request: Request, peer: str, status: HTTPStatus) -> str:
         return self._note_refusal(request.environ or environ_of_refused(request, peer), status.value)

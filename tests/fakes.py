@@ -21,6 +21,7 @@ class FakeServable:
         self.metadata = metadata or {}
         self.batching: Mapping[str, Any] = {}
         self.about = About()
+        self.is_quick = False
         self.closes = 0
 
     def run(self, signature: str, inputs: Mapping[str, Any], caller: Caller = PATIENT) -> dict[str, Any]:

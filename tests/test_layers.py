@@ -43,6 +43,7 @@ LAYERS = (
         "serving/wsgi.py",
         "serving/listeners.py",
         "serving/worker.py",
+        "serving/turns.py",
         "serving/watchdog.py",
         "serving/deadlines.py",
     ),

@@ -10,6 +10,7 @@ app = Flask(__name__)
 app.extensions.update(
     is_quick=lambda *_: True,
     lane=lambda _target: "",
+    runs_in_loop=lambda _lane: True,
     runs=SimpleNamespace(now=list),
     note_refusal=lambda *_: None,
     leave=lambda _reason: None,

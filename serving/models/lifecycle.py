@@ -84,6 +84,9 @@ class LoadedModel(Runnable, Protocol):
     about: About
     """What people are told of it."""
 
+    is_quick: bool
+    """Whether an event loop may run it itself."""
+
     def answers_in_loop(self, body_bytes: int) -> bool:
         """Whether a request of so many bytes may be answered in an event loop."""
         ...

@@ -117,9 +117,16 @@ class ModelManager:
 
     def answers_in_loop(self, name: str, body_bytes: int) -> bool:
         """Whether a request of so many bytes to any version of a model may be answered in an event loop."""
-        with self._lock:
-            instances = [its.instance for its in self._models.get(name, _UNKNOWN).versions.values() if its.instance]
+        instances = self._instances(name)
         return bool(instances) and all(instance.servable.answers_in_loop(body_bytes) for instance in instances)
+
+    def runs_in_loop(self, name: str) -> bool:
+        """Whether a version of a model is so quick that an event loop runs it itself."""
+        return any(instance.servable.is_quick for instance in self._instances(name))
+
+    def _instances(self, name: str) -> list[Instance]:
+        with self._lock:
+            return [its.instance for its in self._models.get(name, _UNKNOWN).versions.values() if its.instance]
 
     def version_of_label(self, name: str, label: str) -> int:
         """The version that a label stands for now; InvalidArgument when it stands for none."""

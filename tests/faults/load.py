@@ -3,9 +3,12 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +75,22 @@ class Load:
         loop = asyncio.get_running_loop()
         self._started = time.monotonic()
         await asyncio.gather(*(_Client(self, loop).run() for _ in range(self._clients)))
+
+
+@contextmanager
+def flood(port: int, request: bytes, clients: int) -> Iterator[None]:
+    """A load in a process of its own, so that it does not hold up what is measured here; answers have begun to come."""
+    command = [sys.executable, "-m", "tests.faults.load", str(port), str(clients), str(len(request))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(request)
+            process.stdin.flush()
+            assert process.stdout.readline() == b"answered\n"
+            yield
+        finally:
+            process.stdin.close()  # which ends it
 
 
 class _Client(asyncio.Protocol):
@@ -150,3 +169,16 @@ def count(asked: Iterable[Asked], wanted: Callable[[Asked], bool]) -> int:
 def goodput(asked: Iterable[Asked], seconds: float) -> float:
     """Requests a second that were answered 200."""
     return count(asked, lambda its: its.status == 200) / seconds
+
+
+def _flood_until_told(port: str, clients: str, size: str) -> None:
+    """What the process of a `flood` does."""
+    with Load(int(port), sys.stdin.buffer.read(int(size)), int(clients)) as load:
+        while not load.asked:
+            time.sleep(0.01)
+        print("answered", flush=True)
+        sys.stdin.buffer.read()
+
+
+if __name__ == "__main__":
+    _flood_until_told(*sys.argv[1:])
