@@ -21,7 +21,7 @@ from tests.server import Server, serving
 pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("apart")]
 
 ROUNDS = 3
-SECONDS = 5.0
+SECONDS = 4.0
 FLOOD_SECONDS = 20.0
 FLOOD_CLIENTS = 64
 MODERATE, SLOW = [40], [100]
