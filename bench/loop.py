@@ -5,8 +5,8 @@ A child process that obeys pickled commands on its standard input, one answer on
     ("run", model, inputs, batch, seconds)  ->  (rows run, seconds taken, CPU seconds used)
     ("answer", model, inputs)               ->  the output, an array
 
-The model runs as the server's do, through a session's callable and with oneDNN's kernels; one TensorFlow thread, since
-there is such a process for each core.
+The model runs as the server's do, through a session's callable and with oneDNN's kernels, but with its variables,
+as fast for batches of small models; one TensorFlow thread, since there is such a process for each core.
 """
 
 import os

@@ -61,7 +61,7 @@ def prepare(environ: MutableMapping[str, str]) -> Settings:
     check_manifest_keys(settings)
     plan = capacity.plan(
         capacity.this_machine(count_gpus()),
-        wanted_bytes(settings),
+        wanted_memory(settings),
         settings.memory_for_requests + settings.kept_bytes,
         settings.workers,
         settings.threads,
@@ -129,13 +129,13 @@ def forgive(settings: Settings) -> None:
         OrderFile(settings.control_dir).forgive()
 
 
-def wanted_bytes(settings: Settings) -> int:
-    """The size on disk of the versions that each worker will load; SettingsError where they cannot be looked at."""
+def wanted_memory(settings: Settings) -> int:
+    """What the versions take that each worker will load; SettingsError where they cannot be looked at."""
     if settings.model_config_file is None:
         check_directory(settings.model_dir)
     models = make_source(replace(settings, model_poll_seconds=0, runtime_dir=None)).poll().values()
     return sum(
-        capacity.directory_bytes(version.path)
+        capacity.model_memory(capacity.directory_bytes(version.path), settings.freeze_max_bytes)
         for model in models
         for version in model.versions
         if version.version in wanted(model.config.policy, [its.version for its in model.versions], ())
@@ -220,7 +220,8 @@ def memory_line(settings: Settings) -> str:
     requests, kept, worker = settings.memory_for_requests >> 20, settings.kept_bytes >> 20, capacity.WORKER_BYTES >> 20
     return (
         f"each of {settings.workers} workers takes up to {requests} MiB for requests and keeps up to {kept} MiB for "
-        f"the next ones, beside some {worker} MiB of its own and {capacity.MODEL_FACTOR} times the size of its models"
+        f"the next ones, beside some {worker} MiB of its own and {capacity.MODEL_FACTOR} times the size of its models, "
+        f"{capacity.MODEL_FACTOR + capacity.FROZEN_FACTOR} times where they are frozen"
     )
 
 

@@ -15,6 +15,8 @@ WORKER_BYTES = 350 * MEBI
 """A worker with TensorFlow imported, before any model and any request."""
 MODEL_FACTOR = 3
 """Memory of a loaded model by its size on disk: the variables, the graph, and a second version during an update."""
+FROZEN_FACTOR = 4
+"""What a model takes beside that whose variables are made constants."""
 THREADS = 8
 """Request threads of a worker: enough to read from slow callers while others are computed."""
 
@@ -41,12 +43,17 @@ class Plan:
     threads: int
 
 
+def model_memory(size: int, most_frozen: int) -> int:
+    """The memory of a loaded model with `size` bytes on disk, where those of up to `most_frozen` are frozen."""
+    return size * (MODEL_FACTOR + (FROZEN_FACTOR if size <= most_frozen else 0))
+
+
 def plan(machine: Machine, model_bytes: int, request_bytes: int, workers: int = 0, threads: int = 0) -> Plan:
-    """Fit a server whose models take `model_bytes` on disk to a machine; 0 workers or threads leaves them to choose.
+    """Fit a server whose models take `model_bytes` of memory to a machine; 0 workers or threads leaves them to choose.
 
     `request_bytes` is what the requests of a worker may take in memory.
     """
-    by_memory = machine.memory // (WORKER_BYTES + request_bytes + MODEL_FACTOR * model_bytes)
+    by_memory = machine.memory // (WORKER_BYTES + request_bytes + model_bytes)
     workers = workers or machine.gpus or max(1, min(machine.cores, by_memory))
     return Plan(workers, threads or THREADS)
 

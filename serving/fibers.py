@@ -43,6 +43,7 @@ class Fiber(greenlet):
         super().__init__()
         self._loop = loop
         self.is_alone = is_alone
+        """Whether no other function can be given to run before this one has ended."""
         self._thread = threading.get_ident()
         self._free = free
         self._function, self._then = _NOTHING

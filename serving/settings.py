@@ -149,7 +149,7 @@ class Settings:
         0.0, _milliseconds, "keep batches so small that a request may wait for one and run in the next; 0 is no target"
     )
     freeze_max_bytes: int = setting(
-        32 * MEBI, _whole(0), "variables that are made constants of the graph at load, on the CPU; 0 is none"
+        32 * MEBI, _whole(0), "largest model whose variables are made constants at load, on the CPU; 0 is none"
     )
     unready_seconds: float = setting(
         0.0, _seconds(0), "time at shutdown that the server says it is not ready before it takes no more connections"

@@ -117,6 +117,7 @@ class _Front:
         self._lane: LaneOf = worker.wsgi.extensions["lane"]
         self._runs_in_loop: Callable[[str], bool] = worker.wsgi.extensions["runs_in_loop"]
         self._lanes = Lanes(settings.threads or capacity.THREADS, settings.max_queued_requests)
+        self._most_waiting = settings.max_queued_requests
         self._leave: Callable[[str], None] = worker.wsgi.extensions["leave"]
         self._unready_seconds = settings.unready_seconds
         self._told = False
@@ -146,7 +147,7 @@ class _Front:
         """Accept and answer until the worker is told to stop; then finish what has begun."""
         self._loop = asyncio.get_running_loop()
         self._fibers = Fibers(self._loop, self._is_alone)
-        self._turns = Turns(self._loop, lambda: beat.is_wanted, self._runs_in_loop)
+        self._turns = Turns(self._loop, lambda: beat.is_wanted, self._runs_in_loop, self._most_waiting)
         self._deadlines = Deadlines(self._loop.call_later, self._answer_late)
         self._loop.add_signal_handler(signal.SIGTERM, self._be_told)
         for at_once in (signal.SIGINT, signal.SIGQUIT):
@@ -182,10 +183,7 @@ class _Front:
             request.method, request.target, request.body_bytes, request.content_type
         ):
             beat.expect_requests()
-            if self._is_alone():
-                self._answer_here(request, connection)
-            else:
-                self._turns.submit(self._lane(request.target), lambda: self._answer_here(request, connection))
+            self._answer_in_loop(request, connection)
         else:
             self._answer_in_thread(request, connection)
         self._worker.nr += 1
@@ -197,8 +195,14 @@ class _Front:
         """Whether there is one connection only, which brings one request at a time."""
         return len(self._listeners.open) == 1
 
-    def _answer_here(self, request: Request, connection: Connection) -> None:
-        self._fibers.run(lambda: self._answer(request, connection), lambda answer: connection.send(*answer))
+    def _answer_in_loop(self, request: Request, connection: Connection) -> None:
+        def begin() -> None:
+            self._fibers.run(lambda: self._answer(request, connection), lambda answer: connection.send(*answer))
+
+        if self._is_alone():
+            begin()
+        elif not self._turns.submit(self._lane(request.target), begin):
+            connection.send(*self._refuse(request, connection, _TOO_BUSY, self._stays(request)))
 
     def note_refusal(self, request: Request, peer: str, status: HTTPStatus) -> str:
         return self._note_refusal(request.environ or environ_of_refused(request, peer), status.value)

@@ -22,7 +22,7 @@ from serving.boot import (
     own_runtime_dir,
     prepare,
     remove_runtime_dir,
-    wanted_bytes,
+    wanted_memory,
     worker_index,
 )
 from serving.errors import SettingsError
@@ -88,7 +88,8 @@ def test_a_part_of_the_head_may_not_be_larger_than_the_whole(environ: dict[str, 
 def test_only_versions_that_will_be_loaded_are_measured(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "models" / "m" / "2").mkdir()
     (tmp_path / "models" / "m" / "2" / "saved_model.pb").write_bytes(b"1234567")
-    assert wanted_bytes(Settings.from_environ(environ)) == 7
+    assert wanted_memory(Settings.from_environ(environ)) == 7 * 7
+    assert wanted_memory(Settings.from_environ(environ | {"SERVING_FREEZE_MAX_BYTES": "6"})) == 7 * 3
 
 
 def test_a_missing_model_directory_stops_the_start(environ: dict[str, str]) -> None:

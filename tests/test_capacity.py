@@ -14,8 +14,8 @@ GIBI = 1024 * MEBI
     [
         (Machine(cores=4, memory=16 * GIBI), 1 * MEBI, 4),
         (Machine(cores=64, memory=8 * GIBI), 1 * MEBI, 8),
-        (Machine(cores=4, memory=16 * GIBI), 2 * GIBI, 2),
-        (Machine(cores=4, memory=1 * GIBI), 2 * GIBI, 1),
+        (Machine(cores=4, memory=16 * GIBI), 6 * GIBI, 2),
+        (Machine(cores=4, memory=1 * GIBI), 6 * GIBI, 1),
         (Machine(cores=16, memory=64 * GIBI, gpus=1), 1 * MEBI, 1),
         (Machine(cores=16, memory=64 * GIBI, gpus=4), 1 * MEBI, 4),
     ],

@@ -9,24 +9,26 @@ from serving.turns import (
     LANE_SECONDS,
     MOST_REST_SECONDS,
     RESTS,
+    SCARCE_SECONDS,
     SHARED_LANE_SECONDS,
     SHARED_SECONDS,
     Turns,
-    times_preempted,
 )
 from tests.fakes import FakeClock
 
 PIECE = 1.01 * SHARED_LANE_SECONDS / 2
 """What it takes to begin a request here: two in a turn where there are other lanes, eight where there are none."""
 
+MOST = 100
+
 
 class Bench:
     """A loop, its clocks, and in `begun` the requests that have begun since the test last looked."""
 
-    def __init__(self) -> None:
+    def __init__(self, preempted: int = 0) -> None:
         self.clock, self.computed = FakeClock(100.0), FakeClock()
         self.computes = False
-        self.preempted = 0
+        self.preempted = preempted
         self.quick = {"a", "b"}
         self._begun: list[str] = []
         self._soon: list[Callable[[], None]] = []
@@ -35,6 +37,7 @@ class Bench:
             self,  # type: ignore[arg-type]
             lambda: self.computes,
             self.quick.__contains__,
+            MOST,
             self.clock,
             self.computed,
             lambda: self.preempted,
@@ -46,9 +49,9 @@ class Bench:
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         self.rests.append((seconds, call))
 
-    def ask(self, lane: str, *names: str) -> None:
-        for name in names:
-            self.turns.submit(lane, lambda name=name: self._begin(name))  # type: ignore[misc]
+    def ask(self, lane: str, *names: str) -> list[bool]:
+        """Whether each of these requests of a lane is taken."""
+        return [self.turns.submit(lane, lambda name=name: self._begin(name)) for name in names]  # type: ignore[misc]
 
     def turn(self) -> None:
         soon, self._soon = self._soon, []
@@ -129,6 +132,24 @@ def test_while_threads_compute_a_lane_begins_no_more_than_beside_others(bench: B
     assert bench.begun() == "aa"
 
 
+def test_so_many_of_a_lane_wait_and_no_more(bench: Bench) -> None:
+    assert bench.ask("a", *("a" * (2 + MOST + 1))) == [True] * (2 + MOST) + [False]
+    assert bench.ask("b", "b") == [True]
+
+
+def test_one_that_fails_to_begin_holds_up_no_other(bench: Bench) -> None:
+    def fail() -> None:
+        raise ValueError("broken")
+
+    bench.ask("a", *"aa")
+    bench.turns.submit("a", fail)
+    bench.ask("a", *"aa")
+    with pytest.raises(ValueError, match="broken"):
+        bench.turn()
+    bench.turn()
+    assert bench.begun() == "aaaa"
+
+
 class TestRests:
     """While threads compute, lack a processor, and what waits is for a model that the loop runs."""
 
@@ -165,10 +186,28 @@ class TestRests:
         bench.rests[0][1]()
         bench.turn()
         assert len(bench.rests) == 2
-        bench.clock.pass_by(SHARED_SECONDS)
+        bench.clock.pass_by(SCARCE_SECONDS)
         bench.rests[1][1]()
         bench.turn()
         assert len(bench.rests) == 2
+
+    def test_models_that_the_loop_does_not_run_do_not_rest(self, bench: Bench) -> None:
+        bench.quick.discard("b")
+        bench.ask("b", *"bbbb")
+        self.flooded(bench)
+        assert len(bench.rests) == 1
+        bench.turn()
+        assert (len(bench.rests), bench.begun()) == (1, "bb")
+        bench.rests[0][1]()
+        assert bench.begun() == "aa"
+
+    def test_that_it_was_preempted_before_the_flood_says_nothing(self, bench: Bench) -> None:
+        bench.preempted = 7
+        self.flooded(bench, preempted=7)
+        assert len(bench.rests) == 1
+        other = Bench(preempted=7)
+        self.flooded(other, preempted=7)
+        assert not other.rests
 
     @pytest.mark.parametrize("changes", [{"computes": False}, {"preempted": 0}, {"quick": set()}])
     def test_else_it_does_not(self, bench: Bench, changes: dict[str, Any]) -> None:
@@ -178,9 +217,3 @@ class TestRests:
         self.flooded(bench, **changes)
         assert not bench.rests
         assert bench.begun() == "aa"
-
-
-def test_times_preempted_never_go_back() -> None:
-    before = times_preempted()
-    sum(range(10**6))
-    assert times_preempted() >= before

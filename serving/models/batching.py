@@ -39,8 +39,8 @@ ANY_NUMBER = 1 << 30
 _LONGEST_WAIT = 24 * 3600.0
 LONG_SECONDS = 0.01
 SUSPECT_SECONDS = 60.0
-"""A run that takes longer, and one within a minute of it that also computes longer, show that a model is not quick,
-whatever its trial has shown. What else a busy machine does, or what interrupts a virtual one, rarely looks so twice."""
+"""For so long after a run that took longer it is looked at what runs compute. Two that compute longer show that a model
+is not quick, whatever its trial has shown. What else a busy machine does does not, nor does what interrupts it once."""
 ANSWER_BYTES = 64 * 1024
 """A larger answer takes too long to be written and compressed while others wait."""
 _ALONE = BatchLimits(max_rows=1, max_waiting_rows=64)
@@ -90,6 +90,7 @@ class Batcher:
         self._too_long = math.inf
         """The bytes of the shortest request in an event loop whose answer was too large for it."""
         self._suspect_until = -math.inf
+        self._long_runs = 0
         self._runner = Runner(f"model {name}")
 
     def run(self, signature: str, inputs: Tensors, caller: Caller = PATIENT) -> dict[str, Array]:
@@ -174,10 +175,14 @@ class Batcher:
                 self._suspect(computed)
 
     def _suspect(self, computed: float | None) -> None:
-        """Note a long run; `computed` is what the thread had computed before it, for one soon after another."""
-        if computed is not None and self._computed() - computed > LONG_SECONDS:
-            self.is_quick = False
-            self._on_slow()
+        """Note a long run; `computed` is what the thread had computed before it, where that was looked at."""
+        if computed is None:
+            self._long_runs = 0
+        elif self._computed() - computed > LONG_SECONDS:
+            self._long_runs += 1
+            if self._long_runs == 2:
+                self.is_quick = False
+                self._on_slow()
         self._suspect_until = self._clock() + SUSPECT_SECONDS
 
     def _run_alone(self, signature: str, inputs: Tensors, caller: Caller) -> dict[str, Array]:

@@ -48,9 +48,8 @@ def _quiet() -> Iterator[None]:
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-if (
-    platform.machine() == "x86_64"
-):  # its kernels are the faster ones on processors for which TensorFlow leaves it off too
+if platform.machine() == "x86_64":
+    # oneDNN's kernels are the faster ones also on processors for which TensorFlow leaves them off.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 with _quiet():
     import tensorflow as tf

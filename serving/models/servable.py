@@ -22,7 +22,6 @@ import numpy as np
 from google.protobuf import json_format
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import config_pb2, error_codes_pb2
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_from_session_graph
 
 from serving import errors
 from serving.caller import PATIENT, TIMED_OUT, Caller
@@ -331,6 +330,8 @@ def _obstacle(feeds: Mapping[str, str], outputs: Mapping[str, str]) -> str:
 
 def _frozen(session: Any, wiring: _Wiring) -> _Wiring:
     """Add what a signature runs to the session's graph once more, with constants for variables: how that is wired."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_from_session_graph
+
     graph = session.graph
     ends = [fetch.partition(":")[0] for fetch in wiring.fetches]
     definition = convert_variables_to_constants_from_session_graph(session, graph.as_graph_def(), ends)

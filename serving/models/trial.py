@@ -150,21 +150,21 @@ def made_up_rows(spec: TensorSpec, rows: int) -> Array:
     return draw.integers(0, 2, shape).astype(spec.dtype.numpy)
 
 
-def difference(together: Mapping[str, Array], alone: list[Mapping[str, Array]]) -> str:
-    """How a batch differs from its rows alone; "" when it does not."""
+def difference(together: Mapping[str, Array], alone: list[Mapping[str, Array]], tolerance: float = 1.0) -> str:
+    """How a batch differs from its rows alone by more than this part of what it may; "" when it does not."""
     for name, whole in together.items():
         parts = [outputs[name] for outputs in alone]
         if whole.ndim == 0 or len(whole) != len(alone) or any(part.shape != (1, *whole.shape[1:]) for part in parts):
             return f'output "{name}" does not have a row for each row'
-        if not _equal(whole, np.concatenate(parts)):
+        if not _equal(whole, np.concatenate(parts), tolerance):
             return f'output "{name}" of a row depends on the rows beside it'
     return ""
 
 
-def _equal(one: Array, other: Array) -> bool:
-    tolerance = _TOLERANCE.get(one.dtype.name)
-    if tolerance is None:
+def _equal(one: Array, other: Array, part: float) -> bool:
+    if one.dtype.name not in _TOLERANCE:
         return bool(np.array_equal(one, other))
+    tolerance = part * _TOLERANCE[one.dtype.name]
     one, other = one.astype(np.float64), other.astype(np.float64)
     finite = np.abs(other[np.isfinite(other)])
     return np.allclose(one, other, rtol=tolerance, atol=tolerance * finite.max(initial=0.0), equal_nan=True)

@@ -19,7 +19,10 @@ QUEUE_FULL = "The batch scheduling queue to which this task was submitted is ful
 
 @dataclass(eq=False)
 class Task:
-    """A request on its way through a batcher. `signal` is released once: when it is done, or when it `leads`."""
+    """A request on its way through a batcher.
+
+    `signal` is released once, when it is done or `leads`, unless it leads at once.
+    """
 
     key: Key
     signature: str

@@ -81,6 +81,7 @@ def _document(key: str, only: Mapping[str, Array], non_finite: NonFinite) -> byt
         text = orjson.dumps({key: np.ascontiguousarray(array)}, option=_OPTIONS)
         if b"null" not in text:
             return text
+        del text  # or there would be one more than is told to be needed
     return orjson.dumps({key: _writable(name, array, non_finite)}, option=_OPTIONS)
 
 

@@ -79,18 +79,19 @@ class Load:
 
 @contextmanager
 def flood(port: int, request: bytes, clients: int) -> Iterator[None]:
-    """A load in a process of its own, so that it does not hold up what is measured here; answers have begun to come."""
+    """A load in a process of its own, so that it does not hold up what is measured here; it must be answered 200."""
     command = [sys.executable, "-m", "tests.faults.load", str(port), str(clients), str(len(request))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
+        process.stdin.write(request)
+        process.stdin.flush()
         try:
-            process.stdin.write(request)
-            process.stdin.flush()
             assert process.stdout.readline() == b"answered\n"
             yield
         finally:
             process.stdin.close()  # which ends it
+        assert json.loads(process.stdout.readline()) == [200]
 
 
 class _Client(asyncio.Protocol):
@@ -172,12 +173,13 @@ def goodput(asked: Iterable[Asked], seconds: float) -> float:
 
 
 def _flood_until_told(port: str, clients: str, size: str) -> None:
-    """What the process of a `flood` does."""
+    """What the process of a `flood` does; it writes with which statuses it was answered."""
     with Load(int(port), sys.stdin.buffer.read(int(size)), int(clients)) as load:
         while not load.asked:
             time.sleep(0.01)
         print("answered", flush=True)
         sys.stdin.buffer.read()
+    print(sorted({asked.status for asked in load.asked}), flush=True)
 
 
 if __name__ == "__main__":

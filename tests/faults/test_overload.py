@@ -93,26 +93,35 @@ class TestNeighbours:
         assert latency(flooded, 0.99) < 2 * latency(idle, 0.99) + noise
 
     @pytest.mark.parametrize(
-        ("without", "flooded_model"), [("beat", "slow"), ("turns", "quick")], ids=["beat", "turns"]
+        ("without", "flooded_model", "who", "request_"),
+        [
+            ("beat", "slow", "/healthz", get("/healthz")),
+            ("turns", "quick", "/healthz", get("/healthz")),
+            ("turns", "quick", "a slow model", predict("other", MODERATE)),
+        ],
+        ids=["beat", "turns", "rests"],
     )
     def test_without_what_is_for_it_it_takes_half_as_long_again(
-        self, server: Server, models: Path, tmp_path: Path, held: Held, without: str, flooded_model: str
-    ) -> None:
-        _, beside = beside_a_flood(server, FLOODS[flooded_model], get("/healthz"))
+        self, server: Server, models: Path, tmp_path: Path, held: Held, without: str, flooded_model: str, who: str,
+        request_: bytes,
+    ) -> None:  # fmt: skip
+        _, beside = beside_a_flood(server, FLOODS[flooded_model], request_, rounds=1)
         with started(models, tmp_path / "log", f"tests.{without}less_app:app") as control:
-            idle, flooded = beside_a_flood(control, FLOODS[flooded_model], get("/healthz"))
+            idle, flooded = beside_a_flood(control, FLOODS[flooded_model], request_, rounds=1)
         held(
-            f"control: {FLOOD_CLIENTS} clients flood a {flooded_model} model, one asks /healthz, without {without}",
+            f"control: {FLOOD_CLIENTS} clients flood a {flooded_model} model, one asks {who}, without {without}",
             "p99 half as long again",
             f"{compared(idle, flooded)}, where it was {ms(latency(beside, 0.99))}",
         )
         assert latency(flooded, 0.99) > 1.5 * latency(beside, 0.99)
 
 
-def beside_a_flood(server: Server, flooding: bytes, request: bytes) -> tuple[list[Asked], list[Asked]]:
+def beside_a_flood(
+    server: Server, flooding: bytes, request: bytes, rounds: int = ROUNDS
+) -> tuple[list[Asked], list[Asked]]:
     """What one client asks while nobody else does, and while many flood a model."""
     idle, flooded = [], []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         idle += one_client(server, request)
         with flood(server.port, flooding, FLOOD_CLIENTS):
             flooded += one_client(server, request)

@@ -203,33 +203,42 @@ class TestBatcher:
         assert wrong == []
 
     @pytest.mark.parametrize(
-        ("taken", "computed", "pause", "quick"),
+        ("computed", "pause", "quick"),
         [
-            ((0.011, 0.011), 0.011, 59.0, False),
-            ((0.011, 0.011), 0.011, 60.0, True),
-            ((0.011, 0.011), 0.009, 1.0, True),
-            ((0.011, 0.009), 0.009, 1.0, True),
-            ((0.009, 0.011), 0.011, 1.0, True),
+            ((0.011, 0.011, 0.011), 59.0, False),
+            ((0.011, 0.011, 0.011), 60.0, True),
+            ((0.011, 0.011, 0.009), 1.0, True),
+            ((0.009, 0.011, 0.011), 1.0, False),
+            ((0.011, 0.009, 0.009, 0.011), 1.0, True),
+            ((0.011, 0.011, 0.009, 0.011), 1.0, False),
         ],
     )
-    def test_a_quick_model_whose_runs_take_long_twice_in_a_minute_is_quick_no_more(
-        self, model: Doubling, taken: tuple[float, float], computed: float, pause: float, quick: bool
+    def test_a_quick_model_of_which_two_runs_compute_long_soon_after_a_long_one_is_quick_no_more(
+        self, model: Doubling, computed: tuple[float, ...], pause: float, quick: bool
     ) -> None:
         told: list[str] = []
         clock, its_own = FakeClock(), FakeClock()
         batcher = Batcher(model, {}, "m", True, lambda: told.append("slow"), its_own, clock)
-        for seconds in taken:
+        for seconds in computed:
             assert batcher.is_quick
 
             def run(seconds: float = seconds) -> None:
-                clock.pass_by(seconds)
-                its_own.pass_by(computed)
+                clock.pass_by(0.011)
+                its_own.pass_by(seconds)
 
             model.after_run = run
             batcher.run("serving_default", floats(1))
             clock.pass_by(pause)
         assert batcher.is_quick is quick
         assert told == ([] if quick else ["slow"])
+
+    def test_what_is_over_soon_is_not_looked_at(self, model: Doubling) -> None:
+        clock, its_own = FakeClock(), FakeClock()
+        batcher = Batcher(model, {}, "m", True, computed=its_own, clock=clock)
+        model.after_run = lambda: its_own.pass_by(1.0)
+        for _ in range(3):
+            batcher.run("serving_default", floats(1))
+        assert batcher.is_quick
 
     def test_it_says_how_each_signature_is_batched(self, model: Doubling) -> None:
         model.drops_negatives = True

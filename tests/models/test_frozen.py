@@ -63,9 +63,26 @@ def test_a_pure_signature_is_frozen(path: Path) -> None:
     assert is_frozen(Recorded({DEFAULT_SIGNATURE: PURE}), path)
 
 
+@pytest.mark.parametrize("shift", [1e-5, 0.01])
+def test_a_copy_with_other_answers_than_by_rounding_is_not_used(path: Path, shift: float) -> None:
+    assert not is_frozen(Recorded({DEFAULT_SIGNATURE: PURE}, shift), path)
+    assert is_frozen(Recorded({DEFAULT_SIGNATURE: PURE}, 1e-7), path)
+
+
 @pytest.mark.parametrize(("most_bytes", "frozen"), [(99, False), (100, True), (101, True), (0, False)])
 def test_only_so_many_bytes_of_variables_are_frozen(path: Path, most_bytes: int, frozen: bool) -> None:
     assert is_frozen(Recorded({DEFAULT_SIGNATURE: PURE}), path, most_bytes) is frozen
+
+
+def test_constants_count_too_since_they_are_copied_as_well(path: Path) -> None:
+    (path / "saved_model.pb").write_bytes(b"c" * 1000)
+    assert not is_frozen(Recorded({DEFAULT_SIGNATURE: PURE}), path, most_bytes=1099)
+
+
+def test_a_model_of_which_a_row_takes_long_stays_as_it_is(path: Path) -> None:
+    servable, looks = Recorded({DEFAULT_SIGNATURE: PURE}), iter([0.0, 0.31])
+    freeze(servable, DEFAULT_SIGNATURE, path, ENOUGH, looks.__next__)  # type: ignore[arg-type]
+    assert not servable.frozen
 
 
 def test_a_model_without_variables_stays_as_it_is(tmp_path: Path) -> None:
@@ -87,10 +104,6 @@ def test_what_may_change_is_not_frozen(path: Path, natures: Mapping[str, Nature]
 
 def test_the_signature_that_fills_tables_does_not_count(path: Path) -> None:
     assert is_frozen(Recorded({DEFAULT_SIGNATURE: PURE, "__saved_model_init_op": Nature("Fills", loops=False)}), path)
-
-
-def test_a_copy_with_other_answers_is_not_used(path: Path) -> None:
-    assert not is_frozen(Recorded({DEFAULT_SIGNATURE: PURE}, shift=0.01), path)
 
 
 def test_a_copy_that_fails_is_not_used(path: Path) -> None:

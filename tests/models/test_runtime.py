@@ -1,6 +1,7 @@
 """TensorFlow's noise, and the device and threads of its sessions. What is printed is seen in processes of their own."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,15 @@ def test_the_import_works_without_a_standard_error(noisy_tensorflow: str) -> Non
 def test_an_operator_may_ask_tensorflow_to_say_more(asked: dict[str, str], level: str, noisy_tensorflow: str) -> None:
     program = "import os, serving.models.runtime; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
     assert python(program, PYTHONPATH=noisy_tensorflow, **asked).stdout == f"{level}\n"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere TensorFlow chooses")
+@pytest.mark.parametrize(("asked", "used"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
+def test_onednn_is_used_unless_the_operator_says_no(asked: dict[str, str], used: str, tmp_path: Path) -> None:
+    (tmp_path / "tensorflow.py").write_text(
+        "import logging, os\nprint(os.environ['TF_ENABLE_ONEDNN_OPTS'])\nget_logger = logging.getLogger\n"
+    )
+    assert python("import serving.models.runtime", PYTHONPATH=str(tmp_path), **asked).stdout == f"{used}\n"
 
 
 class TestDevice:
