@@ -19,7 +19,7 @@ LANE_SECONDS, SHARED_LANE_SECONDS = 0.001, 0.00025
 them takes about as long again."""
 SHARED_SECONDS = 1.0
 """How long after something other lanes or threads wanted they are expected to want it again."""
-SCARCE_SECONDS = 0.2
+SCARCE_SECONDS = 1.0
 """How long after this thread had to leave its processor others may want it: when it rests it rarely has to."""
 RESTS, MOST_REST_SECONDS = 2.0, 0.01
 """How long is rested, in what this thread has computed since the last time: some half of that it computes meanwhile."""
