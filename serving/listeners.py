@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 MAX_WORKERS = 1024
 YIELD_SECONDS = 0.002
 """How long a worker with more connections than another leaves a new one to that other."""
+AT_ONCE = 8
+"""How many connections are accepted in a turn of the event loop: with one, the last of many waits for as many turns."""
 PAUSE_SECONDS = 0.1
 """How long a worker that has all the connections it can have accepts no more."""
 
@@ -59,7 +61,7 @@ class Listeners:
         self._made: set[asyncio.Task[None]] = set()
         self._sockets = sockets
         self._index = index % MAX_WORKERS
-        self._siblings = range(min(max(4 * workers, self._index + 1), MAX_WORKERS))
+        self._siblings = [number for number in range(min(4 * workers, MAX_WORKERS)) if number != self._index]
         self._most = most
         self._serve = serve
         self._accepts = False
@@ -102,7 +104,12 @@ class Listeners:
 
     @property
     def _is_full(self) -> bool:
-        return len(self.open) + len(self._made) >= self._most
+        return self._all >= self._most
+
+    @property
+    def _all(self) -> int:
+        """How many connections there are and are about to be."""
+        return len(self.open) + len(self._made)
 
     def _count(self) -> None:
         connections[self._index] = len(self.open) if self._accepts else NO_WORKER
@@ -112,13 +119,16 @@ class Listeners:
             self._loop.add_reader(listener.fileno(), self._accept, listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        """Take one connection, unless a sibling has fewer: then leave it to that one for a moment."""
-        if self._is_full:
-            self._pause(listener, PAUSE_SECONDS, self._listen)
-        elif another_has_fewer(len(self.open), [connections[index] for index in self._siblings]):
-            self._pause(listener, YIELD_SECONDS, self._accept_now)
-        else:
-            self._take(listener)
+        """Take some connections, unless a sibling has fewer: then leave them to that one for a moment."""
+        for _ in range(AT_ONCE):
+            if self._is_full:
+                self._pause(listener, PAUSE_SECONDS, self._listen)
+                return
+            if another_has_fewer(self._all, [connections[index] for index in self._siblings]):
+                self._pause(listener, YIELD_SECONDS, self._accept_now)
+                return
+            if not self._take(listener):
+                return
 
     def _accept_now(self, listener: socket.socket) -> None:
         if self._accepts:

@@ -1,5 +1,6 @@
 """The worker under gunicorn, with an application that takes no time to load."""
 
+import asyncio
 import contextlib
 import json
 import select
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from serving.listeners import MAX_WORKERS, NO_WORKER, another_has_fewer, connections, forget
+from serving.listeners import MAX_WORKERS, NO_WORKER, Listeners, another_has_fewer, connections, forget
 from tests.server import ROOT, Server, environment, free_port, serving, wait_for
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -221,6 +222,16 @@ class TestAccepting:
                 assert other.recv(100).startswith(b"HTTP/1.1 200 ")
         assert server.log.read_text().count("cannot accept connections: [Errno 24]") == 1
 
+    def test_connections_that_come_at_once_are_accepted_in_a_few_turns(self) -> None:
+        assert turns_to_accept(24) < 8
+
+    def test_they_are_shared_with_a_worker_that_has_none(self) -> None:
+        connections[1] = 0
+        try:
+            assert turns_to_accept(2) > 8  # the second is left to the other for a moment
+        finally:
+            connections[1] = NO_WORKER
+
     @pytest.mark.parametrize(
         ("own", "counts", "waits"),
         [(2, [2, 1], True), (1, [1, 1], False), (0, [0, 3], False), (5, [NO_WORKER, 5, NO_WORKER], False)],
@@ -232,6 +243,33 @@ class TestAccepting:
         connections[MAX_WORKERS - 1] = 0
         forget(MAX_WORKERS - 1)
         assert not another_has_fewer(5, [connections[MAX_WORKERS - 1]])
+
+
+def turns_to_accept(clients: int) -> int:
+    """The turns of an event loop until as many connections as wait have been accepted by worker 0 of 2."""
+    accepted = []
+
+    async def serve(client: socket.socket) -> None:
+        accepted.append(client)
+
+    async def turns() -> int:
+        listeners = Listeners([listener], 0, 2, 100, serve)
+        listeners.start()
+        number = 0
+        while len(accepted) < clients:
+            await asyncio.sleep(0)
+            number += 1
+        listeners.stop()
+        return number
+
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=clients))
+        for _ in range(clients):
+            opened.enter_context(socket.create_connection(listener.getsockname()))
+        number = asyncio.run(asyncio.wait_for(turns(), 30))
+        for client in accepted:
+            client.close()
+    return number
 
 
 class TestQueue:
