@@ -8,7 +8,8 @@ joined, and only for signatures of which a trial has shown that rows together gi
 When a joint run fails, its requests run one by one, so that each fails or succeeds by itself. A request whose caller
 has given up is not run at all.
 
-How rows are joined and parted is in rows.py, who waits in waiting.py, how many may in limits.py.
+How rows are joined and parted is in rows.py, who waits in waiting.py, how many may in limits.py, which of several
+models runs in processors.py.
 """
 
 import logging
@@ -16,6 +17,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -28,6 +30,7 @@ from serving.models.about import NOTHING_KNOWN, About
 from serving.models.file_ops import INIT_SIGNATURE
 from serving.models.lifecycle import Runnable
 from serving.models.limits import BatchLimits, Plan
+from serving.models.processors import Processors, Turn
 from serving.models.rows import Tensors, batch_key, join, merge, pad, part, row_count, slices
 from serving.models.runner import Runner
 from serving.models.waiting import Task, WaitingTasks
@@ -45,6 +48,7 @@ ANSWER_BYTES = 64 * 1024
 """A larger answer takes too long to be written and compressed while others wait."""
 _ALONE = BatchLimits(max_rows=1, max_waiting_rows=64)
 """Of requests from event loops that run alone: each counts as one row, whatever it has."""
+_AT_ONCE = nullcontext()
 FEW_WAITING = 16
 """So few requests to a quick model are computed in a fraction of a second: no timer is needed for each."""
 NOT_ROW_BY_ROW = "its answers are not row by row"
@@ -64,12 +68,14 @@ class Batcher:
         clock: Callable[[], float] = time.monotonic,
         about: About = NOTHING_KNOWN,
         runs_at_once: int = ANY_NUMBER,
+        processors: Processors | None = None,
     ) -> None:
         """`plans` says how to batch each signature; requests to others run as they are.
 
         `on_slow` is called when runs show that the model is not quick after all. `computed` is a clock of what the
         thread computes, which takes longer to look at than that on the wall. Of requests that run alone so many do at
-        once: as many as there are threads to compute in, for more would only take from others.
+        once: as many as there are threads to compute in, for more would only take from others. What is not quick takes
+        turns with the other models that share its `processors`.
         """
         self.signatures = model.signatures
         self.metadata = model.metadata
@@ -82,6 +88,8 @@ class Batcher:
         self._computed = computed
         self._clock = clock
         self._alone = threading.Semaphore(runs_at_once)
+        self._processors = processors or Processors(math.inf)
+        self._latest = Turn()
         self._batch_rows = metrics.BATCH_ROWS.labels(name)
         self._lock = threading.Lock()
         self._arrivals = threading.Condition(self._lock)
@@ -163,7 +171,7 @@ class Batcher:
         return plan.limits if plan else None
 
     def _run_model(self, signature: str, inputs: Tensors, caller: Caller) -> dict[str, Array]:
-        """Run the model. A quick one stops being that when it takes long, and soon again."""
+        """Run the model. A quick one stops being that when runs of it compute long."""
         if not self.is_quick:
             return self._model.run(signature, inputs, caller)
         started = self._clock()
@@ -191,8 +199,9 @@ class Batcher:
         if not self._alone.acquire(timeout=min(caller.seconds_left(), _LONGEST_WAIT)):
             raise DeadlineExceeded(TIMED_OUT)
         try:
-            caller.check()
-            return self._run_model(signature, inputs, caller)
+            with self._in_turn(caller):
+                caller.check()
+                return self._run_model(signature, inputs, caller)
         finally:
             self._alone.release()
 
@@ -255,10 +264,12 @@ class Batcher:
         try:
             with self._lock:
                 self._gather(leader)
-                batch += self._tasks.take_beside(leader)
-            wanted = [task for task in batch if not task.drop_if_given_up()]
-            if wanted:
-                self._run_batch(wanted)
+            with self._in_turn(leader.caller):
+                with self._lock:
+                    batch += self._tasks.take_beside(leader)
+                wanted = [task for task in batch if not task.drop_if_given_up()]
+                if wanted:
+                    self._run_batch(wanted)
         finally:
             with self._lock:
                 successor = self._tasks.pop()
@@ -276,6 +287,10 @@ class Batcher:
             self._arrivals.wait_for(lambda: leader.rows + self._tasks.rows_beside(leader) >= limits.max_rows, left)
 
     # Running.
+
+    def _in_turn(self, caller: Caller) -> AbstractContextManager[None]:
+        """What to run the model within: one that is not quick waits for others there."""
+        return _AT_ONCE if self.is_quick else self._processors.run(self._latest, caller.seconds_left())
 
     def _run_batch(self, batch: list[Task]) -> None:
         """Run tasks together, one by one where that fails. Each ends with its outputs or an error."""

@@ -16,6 +16,7 @@ from serving.models.frozen import freeze
 from serving.models.golden import check_golden
 from serving.models.limits import plan, sizes_asked
 from serving.models.parameters import BatchingParameters, parameters_of_model, read_parameters
+from serving.models.processors import Processors
 from serving.models.provenance import Inspector
 from serving.models.runs import Noted, Runs, VersionPath
 from serving.models.runtime import choose_device, list_gpus, session_config, start_threads
@@ -47,6 +48,7 @@ class Loader:
             device.description,
             self._threads,
         )
+        self._processors = Processors(self._threads)
         self._config = session_config(device, self._threads)
         if device.gpu is None:  # else they do little, and starting them would start the GPU
             start_threads(self._config)
@@ -94,7 +96,16 @@ class Loader:
             servable.run_in_callers_thread([signature for signature, profile in profiles.items() if profile.quick])
         noted = Noted(Counted(servable, self._statistics.of(of.model, of.version)), self._runs, of)
         on_slow = partial(servable.run_in_callers_thread, ())
-        return Batcher(noted, plans, of.model, is_quick, on_slow, about=about, runs_at_once=self._threads)
+        return Batcher(
+            noted,
+            plans,
+            of.model,
+            is_quick,
+            on_slow,
+            about=about,
+            runs_at_once=self._threads,
+            processors=self._processors,
+        )
 
 
 def _image_input(servable: Servable, path: Path) -> ImageInput | None:

@@ -13,6 +13,7 @@ from serving.caller import PATIENT, Caller
 from serving.errors import Cancelled, DeadlineExceeded, InvalidArgument, ServingError, Unavailable
 from serving.models.batching import Batcher
 from serving.models.limits import BatchLimits, Plan
+from serving.models.processors import Processors
 from serving.tensors.spec import Array
 from tests.fakes import FakeClock
 from tests.server import wait_for
@@ -386,6 +387,54 @@ class TestDelay:
             client.join(30)
             assert not client.is_alive()
         assert [len(batch) for batch in model.batches] == [9, 1]
+
+
+class TestNeighbours:
+    @pytest.mark.parametrize("signature", ["double", "other"])
+    def test_a_model_that_has_just_run_waits_for_the_run_of_another(self, model: Doubling, signature: str) -> None:
+        clock, other = FakeClock(), Doubling()
+        processors = Processors(1, clock)
+        batcher, neighbour = (Batcher(its, plans(), "m", processors=processors) for its in (model, other))
+        other.go_on.clear()
+        clients = []
+
+        def ask_the_other() -> None:
+            clients.append(Client(partial(neighbour.run, signature, floats(7))))
+            wait_for(lambda: other.batches, "the other runs")
+            clock.pass_by(3600)
+
+        model.after_run = ask_the_other
+        batcher.run(signature, floats(1))
+        model.after_run = lambda: None
+        clients += [Client(partial(batcher.run, signature, floats(row))) for row in (2, 3)]
+        if signature == "double":
+            wait_for(lambda: batcher.waiting, "one waits for the other")
+        assert model.batches == [[1]]
+        other.go_on.set()
+        for client in clients:
+            client.join(30)
+        assert sorted(client.result for client in clients) == [[4], [6], [14]]
+        assert len(model.batches) == (2 if signature == "double" else 3)
+
+    def test_it_does_so_no_longer_than_its_caller_waits(self, model: Doubling) -> None:
+        clock, other = FakeClock(), Doubling()
+        processors = Processors(1, clock)
+        batcher, neighbour = (Batcher(its, {}, "m", processors=processors) for its in (model, other))
+        other.go_on.clear()
+        clients = []
+
+        def ask_the_other() -> None:
+            clients.append(Client(partial(neighbour.run, "other", floats(7))))
+            wait_for(lambda: other.batches, "the other runs")
+            clock.pass_by(3600)
+
+        model.after_run = ask_the_other
+        batcher.run("other", floats(1))
+        with pytest.raises(DeadlineExceeded):
+            batcher.run("other", floats(2), Caller(deadline=time.monotonic() + 0.05))
+        other.go_on.set()
+        clients[0].join(30)
+        assert model.batches == [[1]]
 
 
 class TestPadding:
