@@ -18,11 +18,11 @@ LANE_SECONDS, SHARED_LANE_SECONDS = 0.001, 0.00025
 """What a lane may take to begin requests in a turn, when it is the only one and when it is not; to run and to answer
 them takes about as long again."""
 SHARED_SECONDS = 1.0
-"""How long after something other lanes or threads wanted they are expected to want it again."""
+"""How long after a request to another lane more of them are expected."""
 SCARCE_SECONDS = 1.0
 """How long after this thread had to leave its processor others may want it: when it rests it rarely has to."""
 RESTS, MOST_REST_SECONDS = 2.0, 0.01
-"""How long is rested, in what this thread has computed since the last time: some half of that it computes meanwhile."""
+"""How long lanes rest, for each second that this thread has computed since they last did; and the longest rest."""
 
 
 def times_preempted() -> int:
