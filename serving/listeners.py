@@ -26,7 +26,7 @@ PAUSE_SECONDS = 0.1
 
 NO_WORKER = -1
 connections = memoryview(mmap.mmap(-1, 4 * MAX_WORKERS)).cast("i")
-"""Open connections of every worker that accepts any, by its number; memory that all workers share."""
+"""Connections of every worker that accepts any, with those in the making, by its number; memory that all share."""
 for _index in range(MAX_WORKERS):
     connections[_index] = NO_WORKER
 
@@ -61,7 +61,7 @@ class Listeners:
         self._made: set[asyncio.Task[None]] = set()
         self._sockets = sockets
         self._index = index % MAX_WORKERS
-        self._siblings = [number for number in range(min(4 * workers, MAX_WORKERS)) if number != self._index]
+        self._siblings = range(min(max(4 * workers, self._index + 1), MAX_WORKERS))
         self._most = most
         self._serve = serve
         self._accepts = False
@@ -112,7 +112,7 @@ class Listeners:
         return len(self.open) + len(self._made)
 
     def _count(self) -> None:
-        connections[self._index] = len(self.open) if self._accepts else NO_WORKER
+        connections[self._index] = self._all if self._accepts else NO_WORKER
 
     def _listen(self, listener: socket.socket) -> None:
         if self._accepts:
@@ -159,5 +159,10 @@ class Listeners:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made = self._loop.create_task(self._serve(client))
         self._made.add(made)
-        made.add_done_callback(self._made.discard)
+        made.add_done_callback(self._is_made)
+        self._count()
         return True
+
+    def _is_made(self, made: asyncio.Task[None]) -> None:
+        self._made.discard(made)
+        self._count()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from serving import listeners
 from serving.listeners import MAX_WORKERS, NO_WORKER, Listeners, another_has_fewer, connections, forget
 from tests.server import ROOT, Server, environment, free_port, serving, wait_for
 
@@ -223,14 +224,20 @@ class TestAccepting:
         assert server.log.read_text().count("cannot accept connections: [Errno 24]") == 1
 
     def test_connections_that_come_at_once_are_accepted_in_a_few_turns(self) -> None:
-        assert turns_to_accept(24) < 8
+        turns, _ = accept(24)
+        assert turns < 8
 
-    def test_they_are_shared_with_a_worker_that_has_none(self) -> None:
+    def test_they_are_shared_with_a_worker_that_has_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(listeners, "YIELD_SECONDS", 0.2)
         connections[1] = 0
         try:
-            assert turns_to_accept(2) > 8  # the second is left to the other for a moment
+            turns, _ = accept(2)
         finally:
             connections[1] = NO_WORKER
+        assert turns > 8  # the second is left to the other for a moment
+
+    def test_other_workers_see_those_in_the_making(self) -> None:
+        assert accept(3)[1] == 3
 
     @pytest.mark.parametrize(
         ("own", "counts", "waits"),
@@ -245,31 +252,36 @@ class TestAccepting:
         assert not another_has_fewer(5, [connections[MAX_WORKERS - 1]])
 
 
-def turns_to_accept(clients: int) -> int:
-    """The turns of an event loop until as many connections as wait have been accepted by worker 0 of 2."""
+def accept(clients: int) -> tuple[int, int]:
+    """Have worker 0 of 2 accept as many connections as wait, none of which is ever made.
+
+    The turns of the event loop until it has, and how many connections others then see that it has.
+    """
     accepted = []
 
     async def serve(client: socket.socket) -> None:
         accepted.append(client)
+        await asyncio.Event().wait()
 
-    async def turns() -> int:
-        listeners = Listeners([listener], 0, 2, 100, serve)
-        listeners.start()
+    async def turns() -> tuple[int, int]:
+        its = Listeners([listener], 0, 2, 100, serve)
+        its.start()
         number = 0
         while len(accepted) < clients:
             await asyncio.sleep(0)
             number += 1
-        listeners.stop()
-        return number
+        seen = connections[0]
+        its.stop()
+        return number, seen
 
     with contextlib.ExitStack() as opened:
         listener = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=clients))
         for _ in range(clients):
             opened.enter_context(socket.create_connection(listener.getsockname()))
-        number = asyncio.run(asyncio.wait_for(turns(), 30))
+        shown = asyncio.run(asyncio.wait_for(turns(), 30))
         for client in accepted:
             client.close()
-    return number
+    return shown
 
 
 class TestQueue:

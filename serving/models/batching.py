@@ -30,7 +30,7 @@ from serving.models.about import NOTHING_KNOWN, About
 from serving.models.file_ops import INIT_SIGNATURE
 from serving.models.lifecycle import Runnable
 from serving.models.limits import BatchLimits, Plan
-from serving.models.processors import Processors, Turn
+from serving.models.processors import LastRun, Processors
 from serving.models.rows import Tensors, batch_key, join, merge, pad, part, row_count, slices
 from serving.models.runner import Runner
 from serving.models.waiting import Task, WaitingTasks
@@ -89,7 +89,7 @@ class Batcher:
         self._clock = clock
         self._alone = threading.Semaphore(runs_at_once)
         self._processors = processors or Processors(math.inf)
-        self._latest = Turn()
+        self._last_run = LastRun()
         self._batch_rows = metrics.BATCH_ROWS.labels(name)
         self._lock = threading.Lock()
         self._arrivals = threading.Condition(self._lock)
@@ -231,7 +231,7 @@ class Batcher:
         if not task.leads:
             self._wait(task)
         if task.leads:
-            self._lead(task)
+            self._lead(task, in_loop=task.fiber is not None)
         return task.result()
 
     def _give_turn(self, task: Task) -> None:
@@ -240,7 +240,7 @@ class Batcher:
             task.leads = True
             task.signal.release()
         elif self._is_soon(task):
-            task.fiber.soon(self._lead, task)
+            task.fiber.soon(self._lead, task, True)
         else:
             self._runner.submit(partial(self._lead, task))
 
@@ -258,13 +258,13 @@ class Batcher:
             if not task.leads:
                 raise task.caller.given_up() or DeadlineExceeded(TIMED_OUT)
 
-    def _lead(self, leader: Task) -> None:
-        """Run the task and those that can join it, then pass the turn on."""
+    def _lead(self, leader: Task, in_loop: bool = False) -> None:
+        """Run the task and those that can join it, then pass the turn on. The event loop waits for no other model."""
         batch = [leader]
         try:
             with self._lock:
                 self._gather(leader)
-            with self._in_turn(leader.caller):
+            with _AT_ONCE if in_loop else self._in_turn(leader.caller):
                 with self._lock:
                     batch += self._tasks.take_beside(leader)
                 wanted = [task for task in batch if not task.drop_if_given_up()]
@@ -290,7 +290,7 @@ class Batcher:
 
     def _in_turn(self, caller: Caller) -> AbstractContextManager[None]:
         """What to run the model within: one that is not quick waits for others there."""
-        return _AT_ONCE if self.is_quick else self._processors.run(self._latest, caller.seconds_left())
+        return _AT_ONCE if self.is_quick else self._processors.run(self._last_run, caller.seconds_left())
 
     def _run_batch(self, batch: list[Task]) -> None:
         """Run tasks together, one by one where that fails. Each ends with its outputs or an error."""

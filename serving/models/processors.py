@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 
 @dataclass(eq=False)
-class Turn:
-    """The latest run of one model: when it ended, on the clock of the processors, and how many seconds it took."""
+class LastRun:
+    """That of one model: when it ended, and until when the model leaves the processors to others, by their clock."""
 
     ended: float = 0.0
-    took: float = 0.0
+    leaves_until: float = 0.0
 
 
 class Processors:
@@ -29,27 +29,30 @@ class Processors:
         self._count = count
         self._clock = clock
         self._ended = threading.Condition()
-        self._running: dict[object, tuple[Turn, float]] = {}
-        """For each run the latest one of its model, and when it began itself."""
+        self._running: dict[object, tuple[LastRun, float]] = {}
+        """For each run the last one of its model, and when it began itself."""
 
     @contextmanager
-    def run(self, latest: Turn, most_seconds: float) -> Iterator[None]:
-        """Run a model within this, whose `latest` run it will be. It waits for others, but no longer than is said."""
+    def run(self, last: LastRun, most_seconds: float) -> Iterator[None]:
+        """Run a model within this, which waits for others first, but no longer than is said, and updates `last`."""
         with self._ended:
-            left = min(latest.ended + latest.took - self._clock(), most_seconds)
+            left = min(last.leaves_until - self._clock(), most_seconds)
             if left > 0:
-                self._ended.wait_for(lambda: self._longer_at_it(latest) < self._count, left)
+                self._ended.wait_for(lambda: self._may_run(last), left)
             run, started = object(), self._clock()
-            self._running[run] = latest, started
+            self._running[run] = last, started
         try:
             yield
         finally:
             with self._ended:
                 del self._running[run]
-                latest.ended = self._clock()
-                latest.took = latest.ended - started
+                last.ended = ended = self._clock()
+                # not sooner than before: where nothing was run after all, the others still have their time
+                last.leaves_until = max(last.leaves_until, ended + (ended - started))
                 self._ended.notify_all()
 
-    def _longer_at_it(self, latest: Turn) -> int:
-        """How many runs of other models began before the latest one of this model had ended."""
-        return sum(other is not latest and started < latest.ended for other, started in self._running.values())
+    def _may_run(self, last: LastRun) -> bool:
+        """Whether a processor is free, or no run of another model began before the last one of this ended."""
+        return len(self._running) < self._count or not any(
+            other is not last and started < last.ended for other, started in self._running.values()
+        )

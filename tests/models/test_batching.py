@@ -389,51 +389,58 @@ class TestDelay:
         assert [len(batch) for batch in model.batches] == [9, 1]
 
 
-class TestNeighbours:
-    @pytest.mark.parametrize("signature", ["double", "other"])
-    def test_a_model_that_has_just_run_waits_for_the_run_of_another(self, model: Doubling, signature: str) -> None:
-        clock, other = FakeClock(), Doubling()
+class Neighbours:
+    """Two models that share a processor: the first has just run for long, the other has begun meanwhile."""
+
+    def __init__(self, model: Doubling, signature: str) -> None:
+        clock, self.other = FakeClock(), Doubling()
         processors = Processors(1, clock)
-        batcher, neighbour = (Batcher(its, plans(), "m", processors=processors) for its in (model, other))
-        other.go_on.clear()
-        clients = []
+        self.batcher, neighbour = (Batcher(its, plans(), "m", processors=processors) for its in (model, self.other))
+        self.other.go_on.clear()
 
         def ask_the_other() -> None:
-            clients.append(Client(partial(neighbour.run, signature, floats(7))))
-            wait_for(lambda: other.batches, "the other runs")
+            model.after_run = lambda: None
+            self.client = Client(partial(neighbour.run, signature, floats(7)))
+            wait_for(lambda: self.other.batches, "the other runs")
             clock.pass_by(3600)
 
         model.after_run = ask_the_other
-        batcher.run(signature, floats(1))
-        model.after_run = lambda: None
-        clients += [Client(partial(batcher.run, signature, floats(row))) for row in (2, 3)]
-        if signature == "double":
-            wait_for(lambda: batcher.waiting, "one waits for the other")
+        self.batcher.run(signature, floats(1))
+
+    def end_the_others_run(self) -> None:
+        self.other.go_on.set()
+        self.client.join(30)
+        assert self.client.result == [14]
+
+
+class TestNeighbours:
+    def test_a_model_that_has_just_run_waits_and_those_that_come_meanwhile_join(self, model: Doubling) -> None:
+        neighbours = Neighbours(model, "double")
+        clients = [Client(partial(neighbours.batcher.run, "double", floats(row))) for row in (2, 3)]
+        wait_for(lambda: neighbours.batcher.waiting, "one waits for the other")
+        clients[0].join(0.1)
         assert model.batches == [[1]]
-        other.go_on.set()
+        neighbours.end_the_others_run()
         for client in clients:
             client.join(30)
-        assert sorted(client.result for client in clients) == [[4], [6], [14]]
-        assert len(model.batches) == (2 if signature == "double" else 3)
+        assert sorted(client.result for client in clients) == [[4], [6]]
+        assert len(model.batches) == 2
 
-    def test_it_does_so_no_longer_than_its_caller_waits(self, model: Doubling) -> None:
-        clock, other = FakeClock(), Doubling()
-        processors = Processors(1, clock)
-        batcher, neighbour = (Batcher(its, {}, "m", processors=processors) for its in (model, other))
-        other.go_on.clear()
-        clients = []
+    def test_so_does_one_whose_requests_run_alone(self, model: Doubling) -> None:
+        neighbours = Neighbours(model, "other")
+        client = Client(partial(neighbours.batcher.run, "other", floats(2)))
+        client.join(0.1)
+        assert model.batches == [[1]]
+        neighbours.end_the_others_run()
+        client.join(30)
+        assert client.result == [4]
 
-        def ask_the_other() -> None:
-            clients.append(Client(partial(neighbour.run, "other", floats(7))))
-            wait_for(lambda: other.batches, "the other runs")
-            clock.pass_by(3600)
-
-        model.after_run = ask_the_other
-        batcher.run("other", floats(1))
+    @pytest.mark.parametrize("signature", ["double", "other"])
+    def test_whose_time_is_over_meanwhile_is_not_run(self, model: Doubling, signature: str) -> None:
+        neighbours = Neighbours(model, signature)
         with pytest.raises(DeadlineExceeded):
-            batcher.run("other", floats(2), Caller(deadline=time.monotonic() + 0.05))
-        other.go_on.set()
-        clients[0].join(30)
+            neighbours.batcher.run(signature, floats(2), Caller(deadline=time.monotonic() + 0.05))
+        neighbours.end_the_others_run()
         assert model.batches == [[1]]
 
 

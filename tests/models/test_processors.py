@@ -3,132 +3,134 @@
 import math
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing
 
 import pytest
 
-from serving.models.processors import Processors, Turn
+from serving.models.processors import LastRun, Processors
 from tests.fakes import FakeClock
+
+LONG = 3600.0
+SHORT = 0.05
 
 
 class Run(threading.Thread):
-    """A run of a model in a thread of its own, which goes on until it is told to end."""
+    """A run of a model in a thread of its own, which goes on until it is closed."""
 
-    def __init__(self, processors: Processors, latest: Turn, most_seconds: float = math.inf) -> None:
+    def __init__(self, processors: Processors, last: LastRun, most_seconds: float = math.inf) -> None:
         super().__init__(daemon=True)
-        self._within = processors.run(latest, most_seconds)
+        self._within = processors.run(last, most_seconds)
         self._told = threading.Event()
-        self.begun = threading.Event()
+        self._begun = threading.Event()
         self.start()
 
     def run(self) -> None:
         with self._within:
-            self.begun.set()
+            self._begun.set()
             assert self._told.wait(30)
 
-    def end(self) -> None:
+    def begins(self, seconds: float = 30) -> bool:
+        return self._begun.wait(seconds)
+
+    def close(self) -> None:
         self._told.set()
         self.join(30)
 
 
+class Shared:
+    """A model that is asked all the time and another, on processors that they share; a context ends what still runs."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.clock = FakeClock()
+        self.processors = Processors(count, self.clock)
+        self.flooded, self.other = LastRun(), LastRun()
+        self._runs = ExitStack()
+
+    def __enter__(self) -> "Shared":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runs.close()
+
+    def ask(self, last: LastRun, most_seconds: float = math.inf) -> Run:
+        return self._runs.enter_context(closing(Run(self.processors, last, most_seconds)))
+
+    def run_while(self, last: LastRun, seconds: float, *others: LastRun) -> list[Run]:
+        """Run a model for so long, while runs of others begin, which go on."""
+        with self.processors.run(last, math.inf):
+            begun = [self.ask(its) for its in others]
+            assert all(run.begins() for run in begun)
+            self.clock.pass_by(seconds)
+        return begun
+
+
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def shared() -> Iterator[Shared]:
+    with Shared() as shared:
+        yield shared
 
 
-@contextmanager
-def running(processors: Processors, latest: Turn) -> Iterator[Run]:
-    run = Run(processors, latest)
-    assert run.begun.wait(30)
-    try:
-        yield run
-    finally:
-        run.end()
+def test_a_model_waits_for_the_run_of_another_that_began_during_its_last(shared: Shared) -> None:
+    (other,) = shared.run_while(shared.flooded, LONG, shared.other)
+    again = shared.ask(shared.flooded)
+    assert not again.begins(0.1)
+    other.close()
+    assert again.begins()
 
 
-def run_for(processors: Processors, latest: Turn, clock: FakeClock, seconds: float) -> None:
-    with processors.run(latest, math.inf):
-        clock.pass_by(seconds)
+@pytest.mark.parametrize(
+    ("took", "pause", "most_seconds"),
+    [(SHORT, 0.0, math.inf), (LONG, LONG + 1, math.inf), (LONG, 0.0, SHORT)],
+    ids=["as long as its last run took", "less after a pause", "as long as its caller"],
+)
+def test_it_waits_no_longer_than(shared: Shared, took: float, pause: float, most_seconds: float) -> None:
+    shared.run_while(shared.flooded, took, shared.other)
+    shared.clock.pass_by(pause)
+    assert shared.ask(shared.flooded, most_seconds).begins()
 
 
-def test_a_model_waits_for_the_run_of_another_that_began_during_its_last(clock: FakeClock) -> None:
-    processors, flooded, other = Processors(1, clock), Turn(), Turn()
-    with running(processors, flooded) as first:
-        its = Run(processors, other)  # asks less, and so it waits for nobody
-        assert its.begun.wait(30)
-        clock.pass_by(30)
-    again = Run(processors, flooded)
-    assert not again.begun.wait(0.1)
-    its.end()
-    assert again.begun.wait(30)
-    again.end()
-    assert not first.is_alive()
+def test_a_run_that_began_after_its_last_had_ended_is_not_waited_for(shared: Shared) -> None:
+    shared.run_while(shared.other, LONG)
+    assert shared.ask(shared.flooded).begins()
+    assert shared.ask(shared.other).begins()
 
 
-def test_it_waits_no_longer_than_its_last_run_took(clock: FakeClock) -> None:
-    processors, flooded, other = Processors(1, clock), Turn(), Turn()
-    with ExitStack() as its:
-        with processors.run(flooded, math.inf):
-            its.enter_context(running(processors, other))
-            clock.pass_by(0.05)
-        with processors.run(flooded, math.inf):
-            pass
+def test_runs_of_the_same_model_do_not_wait_for_each_other(shared: Shared) -> None:
+    shared.run_while(shared.flooded, LONG, shared.flooded)
+    assert shared.ask(shared.flooded).begins()
 
 
-def test_it_waits_no_longer_than_its_caller(clock: FakeClock) -> None:
-    processors, flooded, other = Processors(1, clock), Turn(), Turn()
-    with ExitStack() as its:
-        with processors.run(flooded, math.inf):
-            its.enter_context(running(processors, other))
-            clock.pass_by(3600)
-        with processors.run(flooded, 0.05):
-            pass
+def test_nobody_waits_while_a_processor_is_free() -> None:
+    with Shared(2) as shared:
+        shared.run_while(shared.flooded, LONG, shared.other)
+        assert shared.ask(shared.flooded).begins()
 
 
-def test_a_model_that_was_not_asked_for_as_long_as_it_ran_waits_for_nobody(clock: FakeClock) -> None:
-    processors, flooded, other = Processors(1, clock), Turn(), Turn()
-    with ExitStack() as its:
-        with processors.run(other, math.inf):
-            its.enter_context(running(processors, flooded))
-            clock.pass_by(3600)
-        clock.pass_by(3601)
-        with processors.run(other, math.inf):
-            pass
+def test_a_processor_that_its_own_run_has_is_not_free() -> None:
+    with Shared(2) as shared:
+        its_own, _ = shared.run_while(shared.flooded, LONG, shared.flooded, shared.other)
+        again = shared.ask(shared.flooded)
+        assert not again.begins(0.1)
+        its_own.close()
+        assert again.begins()
 
 
-def test_a_run_that_began_after_its_last_had_ended_is_not_waited_for(clock: FakeClock) -> None:
-    processors, flooded, other = Processors(1, clock), Turn(), Turn()
-    run_for(processors, other, clock, 3600)
-    with running(processors, flooded), processors.run(other, math.inf):
+def test_a_turn_in_which_nothing_is_run_leaves_the_others_their_time(shared: Shared) -> None:
+    (other,) = shared.run_while(shared.flooded, LONG, shared.other)
+    with shared.processors.run(shared.flooded, 0):  # its caller has given up
         pass
+    again = shared.ask(shared.flooded)
+    assert not again.begins(0.1)
+    other.close()
+    assert again.begins()
 
 
-def test_runs_of_the_same_model_do_not_wait_for_each_other(clock: FakeClock) -> None:
-    processors, latest = Processors(1, clock), Turn()
-    with ExitStack() as its:
-        with processors.run(latest, math.inf):
-            its.enter_context(running(processors, latest))
-            clock.pass_by(3600)
-        with processors.run(latest, math.inf):
-            pass
-
-
-def test_nobody_waits_where_there_is_a_processor_for_each(clock: FakeClock) -> None:
-    processors, flooded, other = Processors(2, clock), Turn(), Turn()
-    with ExitStack() as its:
-        with processors.run(flooded, math.inf):
-            its.enter_context(running(processors, other))
-            clock.pass_by(3600)
-        with processors.run(flooded, math.inf):
-            pass
-
-
-def test_a_run_that_fails_makes_room_as_well(clock: FakeClock) -> None:
-    processors, flooded, other = Processors(1, clock), Turn(), Turn()
-    failing = processors.run(other, math.inf)
+def test_a_run_that_fails_makes_room_as_well(shared: Shared) -> None:
+    failing = shared.processors.run(shared.other, math.inf)
     failing.__enter__()
-    run_for(processors, flooded, clock, 3600)
-    again = Run(processors, flooded)
+    shared.clock.pass_by(1)
+    shared.run_while(shared.flooded, LONG)
+    again = shared.ask(shared.flooded)
+    assert not again.begins(0.1)
     assert not failing.__exit__(ValueError, ValueError("failed"), None)
-    assert again.begun.wait(30)
-    again.end()
+    assert again.begins()
