@@ -105,9 +105,9 @@ class TestNeighbours:
         self, server: Server, models: Path, tmp_path: Path, held: Held, without: str, flooded_model: str, who: str,
         request_: bytes,
     ) -> None:  # fmt: skip
-        _, beside = beside_a_flood(server, FLOODS[flooded_model], request_, rounds=1)
+        _, beside = beside_a_flood(server, FLOODS[flooded_model], request_)
         with started(models, tmp_path / "log", f"tests.{without}less_app:app") as control:
-            idle, flooded = beside_a_flood(control, FLOODS[flooded_model], request_, rounds=1)
+            idle, flooded = beside_a_flood(control, FLOODS[flooded_model], request_)
         held(
             f"control: {FLOOD_CLIENTS} clients flood a {flooded_model} model, one asks {who}, without {without}",
             "p99 half as long again",
@@ -116,12 +116,10 @@ class TestNeighbours:
         assert latency(flooded, 0.99) > 1.5 * latency(beside, 0.99)
 
 
-def beside_a_flood(
-    server: Server, flooding: bytes, request: bytes, rounds: int = ROUNDS
-) -> tuple[list[Asked], list[Asked]]:
+def beside_a_flood(server: Server, flooding: bytes, request: bytes) -> tuple[list[Asked], list[Asked]]:
     """What one client asks while nobody else does, and while many flood a model."""
     idle, flooded = [], []
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         idle += one_client(server, request)
         with flood(server.port, flooding, FLOOD_CLIENTS):
             flooded += one_client(server, request)
