@@ -105,15 +105,21 @@ class TestNeighbours:
         self, server: Server, models: Path, tmp_path: Path, held: Held, without: str, flooded_model: str, who: str,
         request_: bytes,
     ) -> None:  # fmt: skip
-        _, beside = beside_a_flood(server, FLOODS[flooded_model], request_)
-        with started(models, tmp_path / "log", f"tests.{without}less_app:app") as control:
-            idle, flooded = beside_a_flood(control, FLOODS[flooded_model], request_)
+        """One request in ten does, at least: what is rarer a busy machine does to both."""
+        beside, control = [], []
+        with started(models, tmp_path / "log", f"tests.{without}less_app:app") as other:
+            for _ in range(ROUNDS):
+                beside += one_client_beside_a_flood(server, FLOODS[flooded_model], request_)
+                control += one_client_beside_a_flood(other, FLOODS[flooded_model], request_)
+        (with_it, its), (without_it, p90) = [
+            [latency(asked, part) for part in (0.5, 0.9)] for asked in (beside, control)
+        ]
         held(
             f"control: {FLOOD_CLIENTS} clients flood a {flooded_model} model, one asks {who}, without {without}",
-            "p99 half as long again",
-            f"{compared(idle, flooded)}, where it was {ms(latency(beside, 0.99))}",
+            "p90 half as long again",
+            f"p50 {ms(without_it)}, p90 {ms(p90)}; with it {ms(with_it)}, {ms(its)}: {p90 / its:.1f}x",
         )
-        assert latency(flooded, 0.99) > 1.5 * latency(beside, 0.99)
+        assert p90 > 1.5 * its
 
 
 def beside_a_flood(server: Server, flooding: bytes, request: bytes) -> tuple[list[Asked], list[Asked]]:
@@ -121,10 +127,16 @@ def beside_a_flood(server: Server, flooding: bytes, request: bytes) -> tuple[lis
     idle, flooded = [], []
     for _ in range(ROUNDS):
         idle += one_client(server, request)
-        with flood(server.port, flooding, FLOOD_CLIENTS):
-            flooded += one_client(server, request)
-    assert {asked.status for asked in (*idle, *flooded)} == {200}
+        flooded += one_client_beside_a_flood(server, flooding, request)
+    assert {asked.status for asked in idle} == {200}
     return idle, flooded
+
+
+def one_client_beside_a_flood(server: Server, flooding: bytes, request: bytes) -> list[Asked]:
+    with flood(server.port, flooding, FLOOD_CLIENTS):
+        asked = one_client(server, request)
+    assert {its.status for its in asked} == {200}
+    return asked
 
 
 def compared(idle: list[Asked], flooded: list[Asked]) -> str:
