@@ -13,14 +13,20 @@ import platform
 import struct
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
+Kind = tuple[str, bool]
+"""Of a request: its lane, and whether it is answered in the event loop."""
+
 PERIOD_SECONDS = 0.001
 REST_SECONDS = 0.05
-"""How often the thread looks whether the event loop has come to answer requests."""
+"""How often the thread looks whether requests have come that gain by a beat."""
 LAST_SECONDS = 1.0
-"""How long after a request in the event loop others are expected."""
+"""How long after one of those more are expected."""
 SLICE_NS = 100_000
 """The turn that the thread asks for, the shortest there is: from Linux 6.12 on who asks for less interrupts others."""
 
@@ -29,41 +35,47 @@ _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 
 
 class Beat:
-    """Beats while any thread is within it, computing or waiting, and the event loop answers requests now and then.
+    """Beats while threads are at work, computing or waiting, beside which requests of other kinds come.
 
-    Several threads may enter it at once. A beat costs what computes some percent, so there is none where nobody gains.
+    Several threads may use it at once. A beat costs what computes a seventh, so there is none where nobody gains: more
+    requests of the kind that is worked at are answered no sooner for it.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._within = 0
+        self._at_work = Counter[Kind]()
         self._wanted = threading.Event()
         self._started = False
         self._until = 0.0
 
-    def __enter__(self) -> None:
+    @contextmanager
+    def during(self, kind: Kind) -> Iterator[None]:
+        """Be at work for requests of a kind within this."""
         with self._lock:
-            self._within += 1
-            if self._within == 1:
-                self._wanted.set()
+            self._at_work[kind] += 1
+            self._wanted.set()
             if not self._started:  # not before: threads do not survive the fork of a worker
                 self._started = True
                 self._start()
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._within -= 1
-            if not self._within:
-                self._wanted.clear()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work[kind] -= 1
+                if not self._at_work[kind]:
+                    del self._at_work[kind]
+                if not self._at_work:
+                    self._wanted.clear()
 
     @property
-    def is_wanted(self) -> bool:
-        """Whether any thread is within it."""
-        return self._within > 0
+    def is_at_work(self) -> bool:
+        """Whether any thread is at work."""
+        return bool(self._at_work)
 
-    def expect_requests(self) -> None:
-        """Say that the event loop answers a request itself."""
-        self._until = time.monotonic() + LAST_SECONDS
+    def note(self, kind: Kind) -> None:
+        """Note that a request has come."""
+        if len(self._at_work) > (kind in self._at_work):
+            self._until = time.monotonic() + LAST_SECONDS
 
     def _start(self) -> None:
         try:

@@ -58,7 +58,7 @@ class Lanes:
         while True:
             lane, call = self._ready.get()
             try:
-                with beat:
+                with beat.during((lane.name, False)):
                     call()
             except BaseException:  # a thread that ended would be missed, and so would its share of the lane
                 log.exception("a request failed in a way that was not foreseen")

@@ -147,7 +147,7 @@ class _Front:
         """Accept and answer until the worker is told to stop; then finish what has begun."""
         self._loop = asyncio.get_running_loop()
         self._fibers = Fibers(self._loop, self._is_alone)
-        self._turns = Turns(self._loop, lambda: beat.is_wanted, self._runs_in_loop, self._most_waiting)
+        self._turns = Turns(self._loop, lambda: beat.is_at_work, self._runs_in_loop, self._most_waiting)
         self._deadlines = Deadlines(self._loop.call_later, self._answer_late)
         self._loop.add_signal_handler(signal.SIGTERM, self._be_told)
         for at_once in (signal.SIGINT, signal.SIGQUIT):
@@ -179,13 +179,12 @@ class _Front:
 
     def answer(self, request: Request, connection: Connection) -> None:
         """Have a request answered: in the loop where that holds up nobody, else in a thread, if not too many wait."""
-        if not request.is_compressed and self._is_quick(
+        lane = self._lane(request.target)
+        in_loop = not request.is_compressed and self._is_quick(
             request.method, request.target, request.body_bytes, request.content_type
-        ):
-            beat.expect_requests()
-            self._answer_in_loop(request, connection)
-        else:
-            self._answer_in_thread(request, connection)
+        )
+        beat.note((lane, in_loop))
+        (self._answer_in_loop if in_loop else self._answer_in_thread)(request, connection, lane)
         self._worker.nr += 1
         if self._worker.nr == self._worker.max_requests:
             log.info("worker %d has answered %d requests and makes room for another", os.getpid(), self._worker.nr)
@@ -195,22 +194,22 @@ class _Front:
         """Whether there is one connection only, which brings one request at a time."""
         return len(self._listeners.open) == 1
 
-    def _answer_in_loop(self, request: Request, connection: Connection) -> None:
+    def _answer_in_loop(self, request: Request, connection: Connection, lane: str) -> None:
         def begin() -> None:
             self._fibers.run(lambda: self._answer(request, connection), lambda answer: connection.send(*answer))
 
         if self._is_alone():
             begin()
-        elif not self._turns.submit(self._lane(request.target), begin):
+        elif not self._turns.submit(lane, begin):
             connection.send(*self._refuse(request, connection, _TOO_BUSY, self._stays(request)))
 
     def note_refusal(self, request: Request, peer: str, status: HTTPStatus) -> str:
         return self._note_refusal(request.environ or environ_of_refused(request, peer), status.value)
 
-    def _answer_in_thread(self, request: Request, connection: Connection) -> None:
+    def _answer_in_thread(self, request: Request, connection: Connection, lane: str) -> None:
         caller = request.caller
         caller.allow(_seconds_asked(request))
-        if not self._lanes.submit(self._lane(request.target), lambda: self._answer_later(request, connection)):
+        if not self._lanes.submit(lane, lambda: self._answer_later(request, connection)):
             connection.send(*self._refuse(request, connection, _TOO_BUSY, self._stays(request)))
             return
         self._deadlines.watch(request, connection)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.beat import Beat
+from serving.beat import Beat, Kind
 from serving.beat import beat as process_beat
 from serving.lanes import Lanes
 from serving.models.runner import Runner
@@ -13,6 +13,7 @@ from tests.server import wait_for
 
 REST_SECONDS = 0.1
 """A hundred beats: a thread that beats hardly passes so long without one."""
+SLOW, QUICK = ("slow", True), ("quick", True)
 BEATS, BEATS_SECONDS = 500, 8
 """A beat takes half a second for so many, a thread that only looks now and then more than the time that is waited."""
 
@@ -24,11 +25,11 @@ def wake_ups() -> int:
     return sum(int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0]) for status in statuses)
 
 
-def beats(beat: Beat) -> bool:
-    """Whether it does while requests are answered in the event loop."""
+def beats(beat: Beat, asked: Kind = QUICK) -> bool:
+    """Whether it does while requests of a kind come."""
 
     def goes_on() -> bool:
-        beat.expect_requests()
+        beat.note(asked)
         return wake_ups() > before + BEATS
 
     before = wake_ups()
@@ -50,19 +51,19 @@ def beat() -> Beat:
     return Beat()
 
 
-def test_it_beats_while_any_thread_is_within(beat: Beat) -> None:
-    with beat:
+def test_it_beats_while_any_thread_is_at_work(beat: Beat) -> None:
+    with beat.during(SLOW):
         assert beats(beat)
-        with beat:
+        with beat.during(SLOW):
             assert beats(beat)
         assert beats(beat)
     wait_for(rests, "the beat ends", 10)
-    with beat:
+    with beat.during(SLOW):
         assert beats(beat)
 
 
 def test_it_ends_with_what_fails(beat: Beat) -> None:
-    with pytest.raises(ValueError, match="fails"), beat:
+    with pytest.raises(ValueError, match="fails"), beat.during(SLOW):
         raise ValueError("fails")
     wait_for(rests, "the beat ends", 10)
 
@@ -72,7 +73,7 @@ def test_one_thread_beats_for_all(beat: Beat) -> None:
     left = threading.Event()
 
     def stay() -> None:
-        with beat:
+        with beat.during(SLOW):
             entered.wait(10)
             left.wait(10)
 
@@ -89,11 +90,35 @@ def test_one_thread_beats_for_all(beat: Beat) -> None:
     wait_for(rests, "the beat ends", 10)
 
 
-def test_it_slows_down_while_the_event_loop_answers_nothing(beat: Beat) -> None:
-    with beat:
+def test_it_slows_down_while_no_requests_come(beat: Beat) -> None:
+    with beat.during(SLOW):
         assert beats(beat)
         wait_for(lambda: rests(10), "nobody gains by a beat", 10)
         assert beats(beat)
+
+
+def test_it_slows_down_while_all_requests_are_of_the_kind_that_is_worked_at(beat: Beat) -> None:
+    def rests_all_the_same() -> bool:
+        beat.note(SLOW)
+        return rests(10)
+
+    with beat.during(SLOW):
+        assert beats(beat)
+        wait_for(rests_all_the_same, "nobody gains by a beat", 10)
+
+
+@pytest.mark.parametrize("asked", [("", True), ("slow", False)], ids=["none that runs a model", "a large one"])
+def test_it_beats_for_requests_of_any_other_kind(beat: Beat, asked: Kind) -> None:
+    with beat.during(SLOW):
+        assert beats(beat, asked)
+
+
+def test_it_beats_for_both_kinds_that_are_worked_at(beat: Beat) -> None:
+    with beat.during(SLOW), beat.during(QUICK):
+        assert beats(beat, SLOW)
+        assert beats(beat, QUICK)
+    with beat.during(SLOW):
+        assert beats(beat, QUICK)
 
 
 def test_what_is_within_runs_without_a_thread_to_spare(beat: Beat, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,11 +127,11 @@ def test_what_is_within_runs_without_a_thread_to_spare(beat: Beat, monkeypatch: 
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     for _ in range(2):
-        with beat:
+        with beat.during(SLOW):
             pass
 
 
-@pytest.mark.parametrize("submit", [lambda call: Lanes(1, 1).submit("model", call), Runner("model").submit])
+@pytest.mark.parametrize("submit", [lambda call: Lanes(1, 1).submit("slow", call), Runner("slow").submit])
 def test_threads_for_requests_and_runs_are_within(submit: Callable[[Callable[[], None]], object]) -> None:
     over = threading.Event()
     submit(lambda: over.wait(10) and None)

@@ -99,7 +99,7 @@ class Batcher:
         """The bytes of the shortest request in an event loop whose answer was too large for it."""
         self._suspect_until = -math.inf
         self._long_runs = 0
-        self._runner = Runner(f"model {name}")
+        self._runner = Runner(name)
 
     def run(self, signature: str, inputs: Tensors, caller: Caller = PATIENT) -> dict[str, Array]:
         """Run a request, together with others where they meet; as `Runnable.run`.

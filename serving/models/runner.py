@@ -10,8 +10,8 @@ from serving.beat import beat
 class Runner:
     """Calls what it is given, one call after another, in a thread that begins with the first; calls must not raise."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, model: str) -> None:
+        self._model = model
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._beginning = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -22,7 +22,7 @@ class Runner:
         if self._thread is None:
             with self._beginning:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                    self._thread = threading.Thread(target=self._run, name=f"model {self._model}", daemon=True)
                     self._thread.start()
 
     def close(self) -> None:
@@ -31,5 +31,5 @@ class Runner:
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
-            with beat:
+            with beat.during((self._model, True)):
                 call()
