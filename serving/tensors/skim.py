@@ -54,10 +54,9 @@ def skim(text: memoryview, dtype: DType) -> Array | None:
     forms, parts, numbers, depth = list[bytes](), list[Array](), list[Array](), 0
     try:
         for piece in _pieces(text):
-            whole = bytearray(b"[" * depth) + piece
-            forms.append(bytes(whole.translate(None, _NUMBER_CHARACTERS)[depth:]))
-            depth += forms[-1].count(b"[") - forms[-1].count(b"]")
-            whole += b"]" * depth
+            forms.append(bytes(piece).translate(None, _NUMBER_CHARACTERS))
+            opened, depth = depth, depth + _opened(forms[-1])
+            whole = b"".join((b"[" * opened, piece, b"]" * depth))
             numbers.append(_numbers(parser, whole, dtype))
             if len(numbers) == CAST_PIECES:
                 parts, numbers = [*parts, _cast(_joined(numbers), dtype)], []
@@ -81,22 +80,30 @@ def _pieces(text: memoryview) -> Iterator[memoryview]:
     yield text[start:]
 
 
+def _opened(form: bytes) -> int:
+    """How many lists more begin than end."""
+    marks = np.frombuffer(form, np.uint8)
+    return int(np.count_nonzero(marks == ord("[")) - np.count_nonzero(marks == ord("]")))
+
+
 def _shape(form: bytes, size: int) -> tuple[int, ...] | None:
-    """The shape of nested lists of `size` numbers, of which all but the numbers is given; None for ragged ones."""
+    """The shape of nested lists of `size` numbers, of which all but the numbers is given; None for ragged ones.
+
+    It is that of the first list of each depth: all after the first element is as many commas as others follow, each
+    behind as much as an element takes.
+    """
     rank = len(form) - len(form.lstrip(b"["))
     if not size or not 1 <= rank <= MAX_RANK:
         return None
-    shape = [form.find(b"]") - rank + 1]
-    for depth in range(1, rank - 1):  # the first list of each depth ends with as many brackets, and holds so many lists
-        shape.insert(0, form.count(b"]" * depth, 0, form.find(b"]" * (depth + 1)) + depth))
-    if rank > 1:
-        shape.insert(0, size // (math.prod(shape) or 1))
-    if math.prod(shape) != size or len(form) != _form_bytes(shape):
-        return None
-    return tuple(shape) if form == _form(shape) else None
+    shape, length = list[int](), 0
+    for depth in reversed(range(1, rank + 1)):
+        parted = form[depth + length :: length + 1]
+        shape.insert(0, 1 + len(parted) - len(parted.lstrip(b",")))
+        length = (length + 1) * shape[0] + 1
+    return tuple(shape) if math.prod(shape) == size and length == len(form) and form == _form(shape) else None
 
 
-def _numbers(parser: simdjson.Parser, text: bytearray, dtype: DType) -> Array:
+def _numbers(parser: simdjson.Parser, text: bytes, dtype: DType) -> Array:
     """The numbers of a JSON text, whatever lists they are in, in the widest dtype of their kind."""
     wanted, buffer = _BUFFERS["f" if dtype.kind is Kind.DECIMAL else dtype.numpy.kind]
     parsed = parser.parse(text)
@@ -123,14 +130,6 @@ def _form(shape: Sequence[int]) -> bytes:
     for size in reversed(shape):
         form = b"[" + (form + b",") * (size - 1) + form + b"]"
     return form
-
-
-def _form_bytes(shape: Sequence[int]) -> int:
-    """How long such lists are, which may be many times as long as a ragged text that begins like them."""
-    length = 0
-    for size in reversed(shape):
-        length = (length + 1) * size + 1
-    return length
 
 
 def _fits(values: Array, dtype: DType) -> bool:

@@ -66,6 +66,22 @@ def test_binary_and_json_go_together_both_ways(client: FlaskClient) -> None:
     assert total["data"] == [13.0, 27.0]
 
 
+@pytest.mark.parametrize("b", [10, 20])
+def test_the_same_json_before_other_tensors_is_another_request(client: FlaskClient, b: int) -> None:
+    sent = {"inputs": [tensor("b", "INT64", [1], [b]), tensor("a", "FP32", [1, 2], None, binary_data_size=8)]}
+    sent["inputs"].append(tensor("c", "BYTES", [1], ["x"]))
+    for first in (1, 2, 1):
+        total, _ = result(infer(client, "several_inputs", sent, struct.pack("<2f", first, 5)))["outputs"]
+        assert total["data"] == [first + 5 + b]
+
+
+def test_what_was_wrong_once_is_wrong_again(client: FlaskClient) -> None:
+    wrong = {"inputs": [tensor("x", "FP31", [2, 1], None, binary_data_size=8)]}
+    first, again = [error(infer(client, HALF, wrong, ONE_TWO)) for _ in range(2)]
+    assert first == again
+    assert "FP31" in first
+
+
 def test_bytes_that_are_not_utf_8_travel_as_binary(client: FlaskClient) -> None:
     sent = {"inputs": [tensor("x", "BYTES", [1], None, binary_data_size=6)], "parameters": {"binary_data_output": True}}
     outputs = binary_outputs(infer(client, "bytes_output", sent, b"\2\0\0\0\xff\0"))

@@ -11,6 +11,7 @@ from serving.models.servable import Signature
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.http import heed_deadline
+from serving.rest.remembered import SHORT, remembered
 from serving.rest.room import UNCOUNTED_TEXT_BYTES, Room
 from serving.rest.trace import environ_in_hand, trace
 from serving.rest.v2 import body
@@ -20,6 +21,8 @@ from serving.rest.v2.outputs import Wanted, choose_outputs, render
 from serving.rest.v2.schemas import Infer as Envelope
 from serving.rest.v2.schemas import RequestParameters
 from serving.settings import Settings
+from serving.tensors.cost import MakeRoom
+from serving.tensors.parse import parse
 from serving.tensors.spec import Array
 from serving.tensors.unread import parse_around
 
@@ -47,7 +50,7 @@ class Infer:
         text, tail = body.split(sent, json_bytes)
         with self._room.reading() as objects:
             is_raw = json_bytes is not None and not text
-            envelope = _RAW if is_raw else schemas.load(_ENVELOPE, parse_around(bytes(text), objects.make_room))
+            envelope = _RAW if is_raw else _envelope(text, objects.make_room, bool(tail))
             parameters: RequestParameters = envelope["parameters"]
             if parameters.timeout:
                 notes.caller.allow(parameters.timeout / 1e6)
@@ -72,6 +75,18 @@ class Infer:
     def _written(self, handle: Handle, wanted: Wanted, tensors: Mapping[str, Array]) -> Answer:
         pieces = render(handle, wanted, tensors, self._settings.non_finite)
         return _versioned(pieces, any(output.binary for output in wanted.outputs), handle.version)
+
+
+def _envelope(text: memoryview, make_room: MakeRoom, is_before_tensors: bool) -> Mapping[str, Any]:
+    """The envelope that a text is. One before binary tensors tells their shapes at most, and may well come again."""
+    if is_before_tensors and len(text) <= SHORT:
+        return _known_envelope(bytes(text))
+    return schemas.load(_ENVELOPE, parse_around(bytes(text), make_room))
+
+
+@remembered
+def _known_envelope(text: bytes) -> Mapping[str, Any]:
+    return schemas.load(_ENVELOPE, parse(text))
 
 
 def _inputs(signature: Signature, sent: Any, tail: memoryview) -> dict[str, Array]:
