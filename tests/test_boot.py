@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -28,6 +30,8 @@ from serving.boot import (
 from serving.errors import SettingsError
 from serving.models.control import OrderFile, Quarantined
 from serving.settings import Settings
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -301,3 +305,17 @@ def test_workers_answer_to_any_name_where_not_only_this_machine_reaches_them(
     environ = {"SERVING_ALLOWED_HOSTS": "models.example"}
     note_reach(environ, hosts)
     assert environ == {"SERVING_ALLOWED_HOSTS": "models.example"}
+
+
+def test_garbage_is_looked_for_but_not_among_what_was_imported(environ: dict[str, str]) -> None:
+    code = (
+        "import gc, logging, runpy, sys, types\n"
+        "sys.modules['app'] = types.ModuleType('app')\n"
+        "conf = runpy.run_path('gunicorn.conf.py')\n"
+        "conf['when_ready'](types.SimpleNamespace(log=logging.getLogger()))\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 1000)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | environ, capture_output=True, text=True
+    )
+    assert ran.stdout == "True True\n", ran.stderr
