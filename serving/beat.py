@@ -16,11 +16,17 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 log = logging.getLogger(__name__)
 
-Kind = tuple[str, bool]
-"""Of a request: its lane, and whether it is answered in the event loop."""
+
+class Work(NamedTuple):
+    """What a request asks for: its lane, and whether the event loop answers it itself."""
+
+    lane: str
+    in_loop: bool
+
 
 PERIOD_SECONDS = 0.001
 REST_SECONDS = 0.05
@@ -35,24 +41,24 @@ _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 
 
 class Beat:
-    """Beats while threads are at work, computing or waiting, beside which requests of other kinds come.
+    """Beats while threads are at work, computing or waiting, and requests come that ask for other work.
 
-    Several threads may use it at once. A beat costs what computes a seventh, so there is none where nobody gains: more
-    requests of the kind that is worked at are answered no sooner for it.
+    Several threads may use it at once. A beat costs what computes a tenth, so there is none where hardly anybody gains:
+    more requests for the work that is being done have to wait for it anyway.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._at_work = Counter[Kind]()
+        self._at_work = Counter[Work]()
         self._wanted = threading.Event()
         self._started = False
         self._until = 0.0
 
     @contextmanager
-    def during(self, kind: Kind) -> Iterator[None]:
-        """Be at work for requests of a kind within this."""
+    def during(self, work: Work) -> Iterator[None]:
+        """Be at work within this."""
         with self._lock:
-            self._at_work[kind] += 1
+            self._at_work[work] += 1
             self._wanted.set()
             if not self._started:  # not before: threads do not survive the fork of a worker
                 self._started = True
@@ -61,9 +67,9 @@ class Beat:
             yield
         finally:
             with self._lock:
-                self._at_work[kind] -= 1
-                if not self._at_work[kind]:
-                    del self._at_work[kind]
+                self._at_work[work] -= 1
+                if not self._at_work[work]:
+                    del self._at_work[work]
                 if not self._at_work:
                     self._wanted.clear()
 
@@ -72,9 +78,9 @@ class Beat:
         """Whether any thread is at work."""
         return bool(self._at_work)
 
-    def note(self, kind: Kind) -> None:
-        """Note that a request has come."""
-        if len(self._at_work) > (kind in self._at_work):
+    def note(self, work: Work) -> None:
+        """Note that a request has come; for the event loop's thread."""
+        if len(self._at_work) > (work in self._at_work):
             self._until = time.monotonic() + LAST_SECONDS
 
     def _start(self) -> None:

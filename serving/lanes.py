@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
-from serving.beat import beat
+from serving.beat import Work, beat
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Lanes:
         while True:
             lane, call = self._ready.get()
             try:
-                with beat.during((lane.name, False)):
+                with beat.during(Work(lane.name, in_loop=False)):
                     call()
             except BaseException:  # a thread that ended would be missed, and so would its share of the lane
                 log.exception("a request failed in a way that was not foreseen")

@@ -25,7 +25,7 @@ from gunicorn.workers.base import Worker
 
 from serving import capacity, generations, heap
 from serving.answers import Refused, Written, refusal
-from serving.beat import beat
+from serving.beat import Work, beat
 from serving.caller import TIMED_OUT, timeout_ms
 from serving.connection import Connection
 from serving.deadlines import Deadlines
@@ -183,7 +183,7 @@ class _Front:
         in_loop = not request.is_compressed and self._is_quick(
             request.method, request.target, request.body_bytes, request.content_type
         )
-        beat.note((lane, in_loop))
+        beat.note(Work(lane, in_loop))
         (self._answer_in_loop if in_loop else self._answer_in_thread)(request, connection, lane)
         self._worker.nr += 1
         if self._worker.nr == self._worker.max_requests:

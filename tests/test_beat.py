@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.beat import Beat, Kind
+from serving.beat import Beat, Work
 from serving.beat import beat as process_beat
 from serving.lanes import Lanes
 from serving.models.runner import Runner
@@ -13,7 +13,7 @@ from tests.server import wait_for
 
 REST_SECONDS = 0.1
 """A hundred beats: a thread that beats hardly passes so long without one."""
-SLOW, QUICK = ("slow", True), ("quick", True)
+SLOW, QUICK = Work("slow", in_loop=True), Work("quick", in_loop=True)
 BEATS, BEATS_SECONDS = 500, 8
 """A beat takes half a second for so many, a thread that only looks now and then more than the time that is waited."""
 
@@ -25,8 +25,8 @@ def wake_ups() -> int:
     return sum(int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0]) for status in statuses)
 
 
-def beats(beat: Beat, asked: Kind = QUICK) -> bool:
-    """Whether it does while requests of a kind come."""
+def beats(beat: Beat, asked: Work = QUICK) -> bool:
+    """Whether it does while requests come that ask for this."""
 
     def goes_on() -> bool:
         beat.note(asked)
@@ -97,28 +97,34 @@ def test_it_slows_down_while_no_requests_come(beat: Beat) -> None:
         assert beats(beat)
 
 
-def test_it_slows_down_while_all_requests_are_of_the_kind_that_is_worked_at(beat: Beat) -> None:
+def rests_beside(beat: Beat, asked: Work) -> None:
+    """See that it slows down while requests come that ask for this."""
+
     def rests_all_the_same() -> bool:
-        beat.note(SLOW)
+        beat.note(asked)
         return rests(10)
 
+    wait_for(rests_all_the_same, "nobody gains by a beat", 10)
+
+
+def test_it_slows_down_while_all_requests_ask_for_what_is_being_done(beat: Beat) -> None:
     with beat.during(SLOW):
         assert beats(beat)
-        wait_for(rests_all_the_same, "nobody gains by a beat", 10)
+        rests_beside(beat, SLOW)
 
 
-@pytest.mark.parametrize("asked", [("", True), ("slow", False)], ids=["none that runs a model", "a large one"])
-def test_it_beats_for_requests_of_any_other_kind(beat: Beat, asked: Kind) -> None:
+@pytest.mark.parametrize(
+    "asked", [Work("", in_loop=True), SLOW._replace(in_loop=False)], ids=["none that runs a model", "a large one"]
+)
+def test_it_beats_for_requests_that_ask_for_anything_else(beat: Beat, asked: Work) -> None:
     with beat.during(SLOW):
         assert beats(beat, asked)
 
 
-def test_it_beats_for_both_kinds_that_are_worked_at(beat: Beat) -> None:
+@pytest.mark.parametrize("asked", [SLOW, QUICK])
+def test_it_beats_for_both_of_what_is_being_done(beat: Beat, asked: Work) -> None:
     with beat.during(SLOW), beat.during(QUICK):
-        assert beats(beat, SLOW)
-        assert beats(beat, QUICK)
-    with beat.during(SLOW):
-        assert beats(beat, QUICK)
+        assert beats(beat, asked)
 
 
 def test_what_is_within_runs_without_a_thread_to_spare(beat: Beat, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,10 +137,20 @@ def test_what_is_within_runs_without_a_thread_to_spare(beat: Beat, monkeypatch: 
             pass
 
 
-@pytest.mark.parametrize("submit", [lambda call: Lanes(1, 1).submit("slow", call), Runner("slow").submit])
-def test_threads_for_requests_and_runs_are_within(submit: Callable[[Callable[[], None]], object]) -> None:
+@pytest.mark.parametrize(
+    ("submit", "work"),
+    [
+        (lambda call: Lanes(1, 1).submit("slow", call), Work("slow", in_loop=False)),
+        (lambda call: Runner("slow").submit(call), Work("slow", in_loop=True)),
+    ],
+    ids=["threads for requests", "threads for runs"],
+)
+def test_threads_are_at_work_for_what_they_were_given(
+    submit: Callable[[Callable[[], None]], object], work: Work
+) -> None:
     over = threading.Event()
-    submit(lambda: over.wait(10) and None)
+    submit(lambda: over.wait(20) and None)
     assert beats(process_beat)
+    rests_beside(process_beat, work)
     over.set()
     wait_for(rests, "the beat ends", 10)

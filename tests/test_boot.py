@@ -307,10 +307,11 @@ def test_workers_answer_to_any_name_where_not_only_this_machine_reaches_them(
     assert environ == {"SERVING_ALLOWED_HOSTS": "models.example"}
 
 
-def test_garbage_is_looked_for_but_not_among_what_was_imported(environ: dict[str, str]) -> None:
+def test_garbage_is_looked_for_once_all_is_imported_and_not_among_that(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import gc; print(gc.isenabled())")
     code = (
         "import gc, logging, runpy, sys, types\n"
-        "sys.modules['app'] = types.ModuleType('app')\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
         "conf = runpy.run_path('gunicorn.conf.py')\n"
         "conf['when_ready'](types.SimpleNamespace(log=logging.getLogger()))\n"
         "print(gc.isenabled(), gc.get_freeze_count() > 1000)\n"
@@ -318,4 +319,4 @@ def test_garbage_is_looked_for_but_not_among_what_was_imported(environ: dict[str
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=os.environ | environ, capture_output=True, text=True
     )
-    assert ran.stdout == "True True\n", ran.stderr
+    assert ran.stdout == "False\nTrue True\n", ran.stderr

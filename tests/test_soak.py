@@ -22,7 +22,7 @@ from tests.memory import WARM_UP, Growth, growth, own_bytes
 from tests.server import Client, Server, gunicorn, serving
 from tests.test_server import publish
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "240"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "180"))
 CONTROL_SECONDS = 60.0
 RELOAD_SECONDS = 60.0
 RELOAD_SECONDS_AT_FIRST = 2.0

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from serving.beat import beat
+from serving.beat import Work, beat
 
 
 class Runner:
@@ -31,5 +31,5 @@ class Runner:
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
-            with beat.during((self._model, True)):
+            with beat.during(Work(self._model, in_loop=True)):
                 call()

@@ -55,7 +55,7 @@ def skim(text: memoryview, dtype: DType) -> Array | None:
     try:
         for piece in _pieces(text):
             forms.append(bytes(piece).translate(None, _NUMBER_CHARACTERS))
-            opened, depth = depth, depth + _opened(forms[-1])
+            opened, depth = depth, depth + forms[-1].count(b"[") - forms[-1].count(b"]")
             whole = b"".join((b"[" * opened, piece, b"]" * depth))
             numbers.append(_numbers(parser, whole, dtype))
             if len(numbers) == CAST_PIECES:
@@ -80,17 +80,11 @@ def _pieces(text: memoryview) -> Iterator[memoryview]:
     yield text[start:]
 
 
-def _opened(form: bytes) -> int:
-    """How many lists more begin than end."""
-    marks = np.frombuffer(form, np.uint8)
-    return int(np.count_nonzero(marks == ord("[")) - np.count_nonzero(marks == ord("]")))
-
-
 def _shape(form: bytes, size: int) -> tuple[int, ...] | None:
     """The shape of nested lists of `size` numbers, of which all but the numbers is given; None for ragged ones.
 
-    It is that of the first list of each depth: all after the first element is as many commas as others follow, each
-    behind as much as an element takes.
+    That of `[[,],[,],[,]]` is 3, 2. From the inmost first list outwards: its elements, all as long as its first one,
+    are parted by so many commas.
     """
     rank = len(form) - len(form.lstrip(b"["))
     if not size or not 1 <= rank <= MAX_RANK:

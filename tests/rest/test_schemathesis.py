@@ -23,8 +23,8 @@ CHECKS = {
     schemathesis.GenerationMode.POSITIVE: [response_schema_conformance],
     schemathesis.GenerationMode.NEGATIVE: [],  # a model may take shapes that it does not state, and answer in kind
 }
-EXAMPLES = {schemathesis.GenerationMode.POSITIVE: 75, schemathesis.GenerationMode.NEGATIVE: 85}
-"""So many of each operation make some 5,000 for all models."""
+EXAMPLES = {schemathesis.GenerationMode.POSITIVE: 85, schemathesis.GenerationMode.NEGATIVE: 105}
+"""So many of each operation make more than 5,000 for all models."""
 RAW = {"echo", "passthrough"}
 """The models that answer strings as they were sent: where those are not UTF-8 the answer is no JSON."""
 HONEST = [name for name in MODELS if not name.startswith("contrary") and name not in RAW]
@@ -86,7 +86,7 @@ def test_many_requests_to_every_model_are_answered_as_described(
         sent = ask_all(client.application, EXAMPLES[mode], mode)
     held(
         f"requests made up from the OpenAPI document, {mode.value}",
-        "no failure, no answer that it does not know, some 10,000 in all",
+        "no failure, no answer that it does not know, 10,000 in all",
         f"{sent} requests, nothing found",
     )
-    assert sent > 4000
+    assert sent >= 5000

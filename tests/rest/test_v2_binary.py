@@ -66,13 +66,18 @@ def test_binary_and_json_go_together_both_ways(client: FlaskClient) -> None:
     assert total["data"] == [13.0, 27.0]
 
 
+@pytest.mark.parametrize("values", [(1, 2), (3, 4)])
+def test_the_same_json_before_other_tensors_is_another_request(client: FlaskClient, values: tuple[float, ...]) -> None:
+    answer = infer(client, HALF, {"inputs": [BINARY_X]}, struct.pack("<2f", *values))
+    assert result(answer)["outputs"][0]["data"] == [value / 2 + 2 for value in values]
+
+
 @pytest.mark.parametrize("b", [10, 20])
-def test_the_same_json_before_other_tensors_is_another_request(client: FlaskClient, b: int) -> None:
-    sent = {"inputs": [tensor("b", "INT64", [1], [b]), tensor("a", "FP32", [1, 2], None, binary_data_size=8)]}
-    sent["inputs"].append(tensor("c", "BYTES", [1], ["x"]))
-    for first in (1, 2, 1):
-        total, _ = result(infer(client, "several_inputs", sent, struct.pack("<2f", first, 5)))["outputs"]
-        assert total["data"] == [first + 5 + b]
+def test_what_the_json_holds_is_read_anew(client: FlaskClient, b: int) -> None:
+    sent = {"id": str(b), "inputs": [tensor("b", "INT64", [1], [b]), tensor("c", "BYTES", [1], ["x"])]}
+    sent["inputs"].append(tensor("a", "FP32", [1, 2], None, binary_data_size=8))
+    answer = result(infer(client, "several_inputs", sent, ONE_TWO))
+    assert (answer["id"], answer["outputs"][0]["data"]) == (str(b), [3 + b])
 
 
 def test_what_was_wrong_once_is_wrong_again(client: FlaskClient) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from serving.errors import InvalidArgument
@@ -11,7 +12,6 @@ from serving.models.servable import Signature
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.http import heed_deadline
-from serving.rest.remembered import SHORT, remembered
 from serving.rest.room import UNCOUNTED_TEXT_BYTES, Room
 from serving.rest.trace import environ_in_hand, trace
 from serving.rest.v2 import body
@@ -25,6 +25,9 @@ from serving.tensors.cost import MakeRoom
 from serving.tensors.parse import parse
 from serving.tensors.spec import Array
 from serving.tensors.unread import parse_around
+
+SHORT_ENVELOPE = 1024
+"""The envelope of binary tensors is remembered where its text is no longer."""
 
 _ENVELOPE = Envelope()
 _RAW: dict[str, Any] = {"id": "", "parameters": RequestParameters(binary_output=True), "inputs": None, "outputs": ()}
@@ -78,14 +81,17 @@ class Infer:
 
 
 def _envelope(text: memoryview, make_room: MakeRoom, is_before_tensors: bool) -> Mapping[str, Any]:
-    """The envelope that a text is. One before binary tensors tells their shapes at most, and may well come again."""
-    if is_before_tensors and len(text) <= SHORT:
-        return _known_envelope(bytes(text))
+    """The envelope that a text is."""
+    if is_before_tensors and len(text) <= SHORT_ENVELOPE:
+        envelope = bytes(text)
+        if b'"id"' not in envelope and b'"data"' not in envelope:
+            return _known_envelope(envelope)
     return schemas.load(_ENVELOPE, parse_around(bytes(text), make_room))
 
 
-@remembered
+@lru_cache(256)
 def _known_envelope(text: bytes) -> Mapping[str, Any]:
+    """An envelope that tells forms and no values, so that it may well come again."""
     return schemas.load(_ENVELOPE, parse(text))
 
 
