@@ -150,16 +150,17 @@ class TestOverload:
         with started(models, tmp_path / "log", SERVING_MAX_QUEUED_REQUESTS=16) as server:
             alone = one_client(server, ask)
             calm, flooded, after = [], [], []
-            for number in range(ROUNDS):
-                calm += Load(server.port, ask, 8).for_seconds(SECONDS)
-                peak = goodput(calm, (number + 1) * SECONDS)
-                flooded += Load(server.port, ask, 80, rate=10 * peak).for_seconds(FLOOD_SECONDS)
+            for _ in range(ROUNDS):
+                before = Load(server.port, ask, 8).for_seconds(SECONDS)
+                rate = 10 * goodput(before, SECONDS)
+                flooded += Load(server.port, ask, 80, rate=rate).for_seconds(FLOOD_SECONDS)
                 time.sleep(2)
                 after += one_client(server, ask, 2)
+                calm += before + Load(server.port, ask, 8).for_seconds(SECONDS)
         with started(models, tmp_path / "control", SERVING_MAX_QUEUED_REQUESTS=100_000) as server:
             unbounded = Load(server.port, ask, 80).for_seconds(SECONDS)
         seconds = FLOOD_SECONDS * ROUNDS
-        good = goodput(flooded, seconds)
+        good, peak = goodput(flooded, seconds), goodput(calm, 2 * ROUNDS * SECONDS)
         refused = [asked for asked in flooded if asked.status == 503]
         held(
             f"10x overload for {seconds:g} s",
