@@ -84,15 +84,14 @@ def _shape(form: bytes, size: int) -> tuple[int, ...] | None:
     """The shape of nested lists of `size` numbers, of which all but the numbers is given; None for ragged ones.
 
     That of `[[,],[,],[,]]` is 3, 2. From the inmost first list outwards: its elements, all as long as its first one,
-    are parted by so many commas.
+    are parted by so many commas, behind which it ends.
     """
     rank = len(form) - len(form.lstrip(b"["))
     if not size or not 1 <= rank <= MAX_RANK:
         return None
     shape, length = list[int](), 0
     for depth in reversed(range(1, rank + 1)):
-        parted = form[depth + length :: length + 1]
-        shape.insert(0, 1 + len(parted) - len(parted.lstrip(b",")))
+        shape.insert(0, 1 + form[depth + length :: length + 1].find(b"]"))
         length = (length + 1) * shape[0] + 1
     return tuple(shape) if math.prod(shape) == size and length == len(form) and form == _form(shape) else None
 
