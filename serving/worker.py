@@ -184,7 +184,10 @@ class _Front:
             request.method, request.target, request.body_bytes, request.content_type
         )
         beat.note(Work(lane, in_loop))
-        (self._answer_in_loop if in_loop else self._answer_in_thread)(request, connection, lane)
+        if in_loop:
+            self._answer_in_loop(request, connection, lane)
+        else:
+            self._answer_in_thread(request, connection, lane)
         self._worker.nr += 1
         if self._worker.nr == self._worker.max_requests:
             log.info("worker %d has answered %d requests and makes room for another", os.getpid(), self._worker.nr)

@@ -83,9 +83,9 @@ class Infer:
 def _envelope(text: memoryview, make_room: MakeRoom, is_before_tensors: bool) -> Mapping[str, Any]:
     """The envelope that a text is."""
     if is_before_tensors and len(text) <= SHORT_ENVELOPE:
-        envelope = bytes(text)
-        if b'"id"' not in envelope and b'"data"' not in envelope:
-            return _known_envelope(envelope)
+        short = bytes(text)
+        if b'"id"' not in short and b'"data"' not in short:
+            return _known_envelope(short)
     return schemas.load(_ENVELOPE, parse_around(bytes(text), make_room))
 
 
