@@ -21,7 +21,7 @@ run: .venv/.installed ## serve the models in ./model on http://127.0.0.1:5000
 test: .venv/.installed-dev ## run the tests
 	$(BIN)/python -m pytest
 
-test-faults: .venv/.installed-dev ## run the slow tests that kill, flood and corrupt
+test-faults: .venv/.installed-dev ## run the tests that kill, flood and corrupt, half an hour
 	$(BIN)/python -m pytest -m faults
 
 test-clients: .venv/.installed-dev .clients/kserve .clients/mlserver ## run the tests of clients that need environments of their own

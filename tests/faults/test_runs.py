@@ -73,6 +73,8 @@ def seconds_until_free(server: Server) -> float:
 
 
 class TestEndless:
+    @pytest.mark.faults
+    @pytest.mark.quick
     def test_an_endless_run_is_answered_at_the_deadline_and_its_slot_is_free(self, server: Server, held: Held) -> None:
         late, freed = [], []
         for allowed, (answer, seconds) in (
@@ -158,6 +160,8 @@ class TestKiller:
             ask(server, "killer", DEADLY)
         wait_for(lambda: len(server.workers()) == 2 and before != set(server.workers()), "a new worker")
 
+    @pytest.mark.faults
+    @pytest.mark.quick
     def test_a_version_that_ends_workers_is_put_in_quarantine(self, server: Server, held: Held) -> None:
         for _ in range(2):
             self.kill(server)
@@ -191,6 +195,8 @@ class TestKiller:
 
 
 class TestFailing:
+    @pytest.mark.faults
+    @pytest.mark.quick
     def test_a_model_that_fails_is_answered_clearly_and_goes_on(self, server: Server, held: Held) -> None:
         zero, large, fine = (ask(server, "raises", x)[0] for x in (0, 100, 7))
         nan = ask(server, "not_finite", 1.0)[0]
