@@ -38,6 +38,9 @@ _LATE = Refused(
 )
 
 
+_CUT = Refused(HTTPStatus.BAD_REQUEST, "The request ended before it was complete")
+
+
 class Front(Protocol):
     """What a connection needs of the worker that it belongs to."""
 
@@ -74,6 +77,8 @@ class Connection(asyncio.Protocol):
         self._unsent_bytes = 0
         self._ahead_bytes = 0
         self._answered: Request | None = None
+        self._ended = False
+        """Whether the client has said all that it had to say, of which some waits for its turn."""
         self._lingering = False
         self._dropped_bytes = 0
         self._transport: asyncio.Transport
@@ -115,13 +120,14 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._lingering:
             return False
+        if self._is_behind:  # whoever asks for more before the answer does so to read all answers
+            self._ended = True
+            return True
         if self._answering:  # it hung up, most likely; what is computed already it can still read if it did not
             self._caller.gone = True
             return True
-        if self._is_behind:
-            return True
         if not self.is_idle:
-            self._reader.refuse(Refused(HTTPStatus.BAD_REQUEST, "The request ended before it was complete"))
+            self._reader.refuse(_CUT)
             self._advance()
         return False
 
@@ -251,6 +257,10 @@ class Connection(asyncio.Protocol):
                 break
             elif self._held_back:
                 self._feed_held_back()
+            elif self._ended and self._reader.has_begun:
+                self._reader.refuse(_CUT)
+            elif self._ended:
+                self.close()
             else:
                 if self._reader.continue_is_due:
                     self._reader.continue_is_due = False

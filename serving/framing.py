@@ -13,9 +13,18 @@ from serving.answers import Refused
 Header = tuple[bytes, bytes]
 
 _VERSIONS = ("1.1", "1.0")
-_ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"inference-header-content-length"))
+_ONCE = frozenset(
+    (
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"inference-header-content-length",
+        b"transfer-encoding",
+    )
+)
 """Headers that may be sent once, since two could be read as either."""
-_NOTED = _ONCE | {b"content-encoding", b"content-type"}
+_NOTED = _ONCE | {b"content-encoding"}
 _HOST = re.compile(rb"(?:[\w.~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII)
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)([/?].*)?")
 

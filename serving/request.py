@@ -27,6 +27,8 @@ UNCOUNTED_BYTES = 64 * 1024
 """How much of a body, and of what was sent ahead, is not counted: small requests go on when no memory is left."""
 COUNTED_BYTES = 256 * 1024
 """In what steps the rest is."""
+_CODING = b"transfer-encoding"
+"""What the parser may have read otherwise if spaces follow, so that these are not taken away before it is checked."""
 FRAMING_BYTES = 64 * 1024
 """How much the framing of a chunked body may take beyond as much as the body itself."""
 
@@ -169,7 +171,10 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         limits, size = self._limits, len(name) + len(value)
         headers = self.request.headers if self._in_head else self._trailers
-        headers.append((name.lower(), value))
+        name = name.lower()
+        if name != _CODING:
+            value = value.rstrip(b" \t")
+        headers.append((name, value))
         self._header_bytes += size + len(": \r\n")
         if len(headers) > limits.headers:
             raise _head_too_large(f"more than {limits.headers} headers", "SERVING_MAX_HEADERS")

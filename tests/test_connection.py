@@ -79,6 +79,29 @@ class TestRequests:
         front.go_on()
         assert transport.written == b"</healthz >" * 1000
 
+    def test_a_client_that_has_asked_for_all_that_it_wants_gets_all_of_it(self) -> None:
+        front = FakeFront(at_once=False)
+        connection, transport = connect(front)
+        connection.data_received(POST)
+        connection.data_received(POST + GET)
+        assert connection.eof_received()
+        for _ in range(3):
+            assert not transport.is_closing()
+            front.send_waiting()
+        assert [request.caller.gone for request in front.requests] == [False] * 3
+        assert transport.written == b"</p hello></p hello></healthz >"
+        assert transport.is_closing()
+
+    def test_a_request_that_is_cut_short_behind_others_is_refused_at_once(self) -> None:
+        front = FakeFront(at_once=False)
+        connection, transport = connect(front)
+        connection.data_received(GET)
+        connection.data_received(POST[:-1])
+        connection.eof_received()
+        front.send_waiting()
+        assert transport.written.startswith(b"</healthz >HTTP/1.1 400 ")
+        assert len(front.requests) == 1
+
     def test_a_client_that_does_not_wait_is_held_back(self) -> None:
         front = FakeFront(at_once=False)
         connection, transport = connect(front)
@@ -90,6 +113,12 @@ class TestRequests:
         assert transport.reading
         front.send_waiting()
         assert transport.written == b"</healthz ></p hello>"
+
+    def test_spaces_around_the_value_of_a_header_are_no_part_of_it(self) -> None:
+        front = FakeFront()
+        connect(front)[0].data_received(POST.replace(b"\r\n\r\n", b"\r\nX-A: \t a b\t \r\nX-B:\r\n\r\n"))
+        (request,) = front.requests
+        assert (request.header(b"x-a"), request.header(b"x-b")) == (b"a b", b"")
 
     def test_a_chunked_body_is_put_together(self) -> None:
         head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -51,7 +51,7 @@ class Answer:
             self.join()
         size = len(self.body) + sum(map(len, self.tail))
         headers = [*self.headers.items(), ("Content-Length", str(size))]
-        start_response(_STATUS_LINES.get(self.status) or str(self.status), headers)
+        start_response(_STATUS_LINES.get(self.status) or f"{self.status} ", headers)
         pieces: Sequence[Any] = (self.body, *self.tail)
         return (b"",) if self.status == 304 or environ["REQUEST_METHOD"] == "HEAD" else pieces
 
