@@ -201,6 +201,13 @@ def test_whole_numbers_are_told_whole_and_the_first_of_equals_first(
     assert output(infer(client, "echo", document))["data"] == data
 
 
+def test_no_rows_have_no_classes(client: FlaskClient) -> None:
+    asked = [{"name": "y", "parameters": {"classification": 2}}]
+    sent = {"inputs": [tensor("x", "FP32", [0, 3], [])], "outputs": asked, "parameters": {"signature_name": "float"}}
+    answer = output(infer(client, "echo", sent))
+    assert (answer["shape"], answer["data"]) == ([0, 2], [])
+
+
 def test_strings_have_no_classes(client: FlaskClient) -> None:
     asked = [{"name": "text", "parameters": {"classification": 1}}]
     sent = {"inputs": [tensor("x", "BYTES", [1], ["a"])], "outputs": asked}

@@ -1,5 +1,6 @@
 """What a model has answered, as the pieces of an answer: JSON, then the bytes of the outputs asked for as binary."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,7 @@ def top_classes(name: str, scores: Array, count: int) -> Array:
     """For each row of scores [b, ...] the highest, as strings `score:index` [b, min(count, scores of a row)]."""
     if scores.dtype == object or scores.ndim == 0:
         raise InvalidArgument(f'output "{cut(name)}" cannot be classified: it has no rows of numbers')
-    rows = scores.reshape(len(scores), -1) if scores.ndim > 1 else scores.reshape(1, -1)
+    rows = scores.reshape(len(scores), math.prod(scores.shape[1:])) if scores.ndim > 1 else scores.reshape(1, -1)
     form = "%d:%d" if scores.dtype.kind in "iub" else "%f:%d"
     best = np.argsort(-rows.astype(np.float64), axis=1, kind="stable")[:, :count]
     texts = [
