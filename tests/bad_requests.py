@@ -1,14 +1,15 @@
 """Requests that are wrong, each with the statuses that it may be answered with.
 
-They are for a server of keys with the models `fraud-a`, which the key may use, and `secret`, which it may not; each
-takes a vector of floats, `x`, and gives `y`.
+They are for a server of keys with the models `fraud-a` and `fraud-image`, which the key may use, and `secret`, which it
+may not; each takes a vector of floats, `x`, and gives `y`, but `fraud-image` takes an `image` [-1, 64, 64, 3].
 """
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PREDICT = "/v1/models/fraud-a:predict"
 INFER = "/v2/models/fraud-a/infer"
@@ -51,7 +52,7 @@ def rows(key: str) -> Iterator[Bad]:
         _limits,
     ):
         yield from table(key)
-    for table in (_tensors, _infer, _binary):
+    for table in (_tensors, _images, _infer, _binary):
         yield from table(key)
 
 
@@ -170,6 +171,8 @@ def _lengths(key: str) -> Iterator[Bad]:
     yield Bad("a body of nothing that promises something", post(PREDICT, b"", key, length=20), CUT, False)
     yield Bad("a body cut where it is good JSON", post(PREDICT, BODY, key, length=1000), CUT, False)
     yield Bad("a good body longer than its length", post(PREDICT, BODY + b"x", key, length=20), (200, 400), False)
+    types = ("Content-Type: application/json", "Content-Type: text/csv")
+    yield Bad("Content-Type twice", post(PREDICT, BODY, key, *types), (400,), False)
     yield Bad("no length", request(f"POST {PREDICT} HTTP/1.1", f"X-API-Key: {key}"), (400, 411))
 
 
@@ -540,6 +543,42 @@ def _tensors(key: str) -> Iterator[Bad]:
             '{"examples": [{"x": 1.0}]}',
         ):
             yield Bad(f"{verb}: {text}", post(f"/v1/models/fraud-a:{verb}", text.encode(), key), (400,))
+
+
+def _images(key: str) -> Iterator[Bad]:
+    """Shapes for a convolution of [-1, 64, 64, 3], of which some end the process when they are computed."""
+    for shape in (
+        (),
+        (0,),
+        (1,),
+        (3,),
+        (1, 3),
+        (64, 64),
+        (64, 64, 3),
+        (1, 1, 1),
+        (1, 0, 0),
+        (1, 1, 1, 1),
+        (1, 1, 1, 3),
+        (1, 0, 64, 3),
+        (1, 3, 64, 64),
+        (1, 64, 64, 1),
+        (1, 64, 64, 4),
+        (1, 64, 64, 3, 1),
+        (1, 4, 4, 4, 3),
+        (1, 1, 1, 1, 1, 1),
+    ):
+        for form in ("inputs", "instances"):
+            body = json.dumps({form: _zeros(shape)}).encode()
+            yield Bad(f"{form}: an image {shape}", post("/v1/models/fraud-image:predict", body, key), (400,))
+        flat = [0.0] * math.prod(shape)
+        document = {"inputs": [{"name": "image", "shape": shape, "datatype": "FP32", "data": flat}]}
+        yield Bad(
+            f"infer: an image {shape}", post("/v2/models/fraud-image/infer", json.dumps(document).encode(), key), (400,)
+        )
+
+
+def _zeros(shape: tuple[int, ...]) -> Any:
+    return [_zeros(shape[1:]) for _ in range(shape[0])] if shape else 0.0
 
 
 def _infer(key: str) -> Iterator[Bad]:

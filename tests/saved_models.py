@@ -321,6 +321,14 @@ def conv(path: Path) -> None:
     _save(path, _signature(run, image=((None, 64, 64, 3), "float32")), kernels=kernels, out=out)
 
 
+def pool(path: Path) -> None:
+    """Answer `y`, the largest of each 2x2 of `image` float [-1, -1, -1, 1]."""
+    largest = _signature(
+        lambda image: {"y": tf.nn.max_pool2d(image, 2, 2, "VALID")}, image=((None, None, None, 1), "float32")
+    )
+    _save(path, largest)
+
+
 def size_of_image(path: Path) -> None:
     """Answer `size`, such as "30x50", the height and the width of `image` float [-1, -1, -1, 3], for each."""
 

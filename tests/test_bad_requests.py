@@ -26,6 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("bad")
     for name in ("fraud-a", "secret"):
         saved_models.scale(folder / "models" / name / "1", 2.0)
+    saved_models.conv(folder / "models" / "fraud-image" / "1")
     settings = {"SERVING_MODEL_DIR": folder / "models", "SERVING_KEYS_FILE": write(folder / "keys.json", ENTRY)}
     with serving(folder / "log", WEB_CONCURRENCY=1, **settings) as server:
         yield server

@@ -1,9 +1,10 @@
-"""What running a signature does besides computing: whether it changes or draws something, and whether it may loop.
+"""What running a signature does besides computing: whether it changes or draws something, whether it may loop.
 
 Found by walking the graph back from what a signature fetches, through every function on the way. An op counts as pure
 when TensorFlow does not mark it stateful, or when it only reads what it is marked for.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -32,15 +33,21 @@ _ONLY_READ = frozenset(
         "While",
     )
 )
+_SPATIAL = re.compile(r"Conv(?!ert)|Pool")
+"""Names of convolutions and pools."""
 _LOOPS = frozenset(("While", "StatelessWhile", "Enter", "RefEnter", "LoopCond", "NextIteration"))
 
 
 @dataclass(frozen=True)
 class Nature:
-    """`impure` is an op that changes or draws something, "" for none; `loops` whether the run may take any time."""
+    """What is known of a signature before it is run."""
 
     impure: str
+    """An op that changes or draws something; "" for none."""
     loops: bool
+    """Whether the run may take any time."""
+    spatial: bool = False
+    """Whether it computes convolutions or pools, of which oneDNN's kernels do not bear every shape."""
 
 
 def natures(meta_graph: Any) -> dict[str, Nature]:
@@ -55,7 +62,11 @@ def natures(meta_graph: Any) -> dict[str, Nature]:
 
 def _nature(ops: Iterable[str]) -> Nature:
     names = sorted(set(ops))
-    return Nature(next((name for name in names if not _is_pure(name)), ""), any(name in _LOOPS for name in names))
+    return Nature(
+        impure=next((name for name in names if not _is_pure(name)), ""),
+        loops=not _LOOPS.isdisjoint(names),
+        spatial=any(map(_SPATIAL.search, names)),
+    )
 
 
 def _is_pure(name: str) -> bool:
@@ -66,7 +77,7 @@ def _is_pure(name: str) -> bool:
     return not writes and (name in _ONLY_READ or not definition.is_stateful)
 
 
-def _ops(nodes: dict[str, Any], functions: dict[str, Any], fetches: list[str]) -> Iterator[str]:
+def _ops(nodes: dict[str, Any], functions: dict[str, Any], fetches: Iterable[str]) -> Iterator[str]:
     """The ops that run for the fetches: what they need, and everything in the functions that these call."""
     names = [_node_name(fetch) for fetch in fetches]
     seen = set(names)

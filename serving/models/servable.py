@@ -37,6 +37,7 @@ LATE_SECONDS = 0.5
 SHORTEST_SECONDS = 0.001
 
 _ERRORS: dict[int, type[errors.ServingError]] = {
+    tf.errors.ABORTED: errors.InvalidArgument,  # oneDNN's, of shapes that one of its kernels cannot compute
     tf.errors.CANCELLED: errors.Cancelled,
     tf.errors.INVALID_ARGUMENT: errors.InvalidArgument,
     tf.errors.NOT_FOUND: errors.NotFound,
@@ -158,6 +159,8 @@ class Servable:
         self, signature: str, call: "_Callable", timeout_seconds: float, inputs: Mapping[str, Array]
     ) -> dict[str, Array]:
         wiring = self._wirings[signature]
+        if self.natures[signature].spatial:
+            _check_shapes(self.signatures[signature], inputs)
         fed = [inputs[name] for name in wiring.inputs]
         try:
             values = [*call(*fed), *fed]
@@ -188,6 +191,9 @@ _ENDS = ("\nDetected at node", "\n\nOriginal stack trace", "\nHint: If you want 
 _NODE = re.compile(r"\s*\[\[(?:\{\{.*?\}\}|[\w./<>-]+/_\d+)\]\]")
 _DEVICE = re.compile(r"/job:\S*/(?=device:)")
 _PATH = re.compile(r"(?<![\w.])/(?:[\w.@+-]+/)+[\w.@+-]*")
+_SOURCE = re.compile(r",? (?:in file|at) (?:\w+/)+\w+\.(?:cc|h):\d+")
+_MATRIX = 2
+"""The rank of what may be empty; more is an image."""
 
 
 def clean_message(error: BaseException) -> str:
@@ -195,7 +201,7 @@ def clean_message(error: BaseException) -> str:
     text = (error.message if isinstance(error, tf.errors.OpError) else str(error)).removeprefix(_PREFIX)
     for end in _ENDS:
         text = text.split(end)[0]
-    text = _DEVICE.sub("", _NODE.sub("", text))
+    text = _SOURCE.sub("", _DEVICE.sub("", _NODE.sub("", text)))
     text = _PATH.sub(lambda path: path.group().rsplit("/", 1)[-1] or "...", text)
     return " ".join(text.split())[:1024] or type(error).__name__
 
@@ -220,9 +226,29 @@ def _translated(
     text = clean_message(error)
     if error.error_code == tf.errors.RESOURCE_EXHAUSTED:
         return errors.Unavailable(f"The model ran out of memory; try fewer rows at once. {text}")
-    if error.error_code == tf.errors.INVALID_ARGUMENT:
+    if error.error_code in (tf.errors.INVALID_ARGUMENT, tf.errors.ABORTED):
         text += _unexpected_shapes(signature, inputs)
     return _ERRORS.get(error.error_code, errors.ServingError)(text)
+
+
+def _check_shapes(signature: Signature, inputs: Mapping[str, Array]) -> None:
+    """Refuse tensors that oneDNN's kernels do not bear: of other sizes than are stated, rows aside; images of no size.
+
+    Of a signature that leaves them open no more is known, nor of one without a rank.
+    """
+    for name, spec in signature.inputs.items():
+        shape = inputs[name].shape
+        if 0 in shape and len(shape) > _MATRIX:
+            raise errors.InvalidArgument(f'There is nothing to compute: input "{name}" has shape {shape_text(shape)}')
+        if not _fits_but_for_rows(spec, shape):
+            raise errors.InvalidArgument(f"The model cannot compute this shape{_unexpected_shapes(signature, inputs)}")
+
+
+def _fits_but_for_rows(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
+    stated = shape if spec.shape is None else spec.shape
+    return len(shape) == len(stated) and all(
+        want in (None, got) for want, got in zip(stated[1:], shape[1:], strict=True)
+    )
 
 
 def _unexpected_shapes(signature: Signature, inputs: Mapping[str, Array]) -> str:

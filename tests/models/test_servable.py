@@ -1,9 +1,11 @@
 """Every kind of SavedModel through a servable: its numbers, its errors, and what a failure leaves behind."""
 
 import os
+import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from serving import errors
 from serving.caller import Caller
 from serving.models.runtime import Device, session_config, tf
 from serving.models.servable import Servable, clean_message, error_code
-from serving.tensors.spec import DTYPES, TensorSpec
+from serving.tensors.spec import DTYPES, TensorSpec, shape_text
 from tests import saved_models
 from tests.saved_models import Shelf
 
@@ -26,6 +28,9 @@ SHORT_TIMEOUT = 0.3
 DEFAULT = saved_models.DEFAULT
 INF = float("inf")
 NAN = float("nan")
+Factory = Callable[..., Any]
+"""Writes a model."""
+Fresh = Callable[[Factory], Servable]
 
 
 def strings(*values: bytes) -> np.ndarray:
@@ -306,6 +311,13 @@ def test_a_signature_that_cannot_be_run_fails_alike_the_public_way(signature: st
         loaded_publicly(saved_models.cannot_be_run).run(signature, {"x": floats(1)})
 
 
+@pytest.fixture
+def fresh(shelf: Shelf) -> Iterator[Callable[[Factory], Servable]]:
+    """Loads a model for one test."""
+    with ExitStack() as ends:
+        yield lambda factory: ends.enter_context(closing(Servable(shelf(factory), CONFIG, TIMEOUT)))
+
+
 def test_a_run_in_the_callers_thread_gives_the_same(loaded: Servables) -> None:
     servable = loaded(saved_models.mlp)
     x = {"x": np.array([[0.1, 0.2, 0.3, 0.4]], np.float32)}
@@ -351,6 +363,22 @@ class TestErrors:
         with pytest.raises(errors.InvalidArgument) as caught:
             loaded(factory).run(DEFAULT, inputs)
         assert caught.value.message == message
+
+    @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (64, 64, 3), (1, 0, 64, 3), (1, 32, 32, 3), (1, 4, 64, 64, 3)])
+    def test_a_convolution_is_spared_shapes_that_end_the_process_or_give_numbers_of_no_meaning(
+        self, shape: tuple[int, ...], loaded: Servables
+    ) -> None:
+        with pytest.raises(errors.InvalidArgument, match=rf'input "image" has shape {re.escape(shape_text(shape))}'):
+            loaded(saved_models.conv).run(DEFAULT, {"image": np.zeros(shape, np.float32)})
+
+    def test_a_pool_that_is_larger_than_the_image_gives_nothing_or_an_error_without_a_path(self, fresh: Fresh) -> None:
+        image = np.ones((1, 1, 1, 1), np.float32)
+        try:
+            outcome = str(fresh(saved_models.pool).run(DEFAULT, {"image": image})["y"].shape)
+        except errors.InvalidArgument as error:  # of oneDNN's kernel
+            outcome = error.message
+        assert outcome == "(1, 0, 0, 1)" or "pooling" in outcome
+        assert "tensorflow/" not in outcome
 
     @pytest.mark.usefixtures("without_private_callables")
     def test_the_public_way_refuses_shapes_that_the_signature_does_not_state(self, loaded_publicly: Servables) -> None:
@@ -412,6 +440,7 @@ class TestCleanMessage:
             ("Graph execution error:\n\nwrong\n\nOriginal stack trace for 'a':\n  File", "wrong"),
             ("/srv/models/m/1/variables/variables.index; No such file", "variables.index; No such file"),
             ("cannot open '/srv/m/1/'", "cannot open '...'"),
+            ("no primitive, in file tensorflow/core/kernels/mkl/mkl_maxpooling_op.cc:211", "no primitive"),
             ("[[1 2] [3 4]] is not 1/2 of and/or", "[[1 2] [3 4]] is not 1/2 of and/or"),
             (
                 "on /job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc",
