@@ -118,6 +118,8 @@ class Batcher:
         limits = self._limits(signature)
         rows = row_count(inputs) if limits else None
         if limits and rows and (rows < limits.max_rows or (rows == limits.max_rows and fiber is not None)):
+            if fiber is not None and self._meets_nobody(fiber) and limits.padded(rows) == rows:
+                return self._run_model(signature, inputs, caller)
             key = batch_key(signature, inputs, limits.pad_lengths)
         elif limits and rows and rows > limits.max_rows and limits.splits:
             return self._run_in_slices(signature, inputs, rows, limits, caller)
@@ -216,6 +218,10 @@ class Batcher:
         self._stop_batching(signature)
         return self.run(signature, inputs, caller)
 
+    def _meets_nobody(self, fiber: Fiber) -> bool:
+        """Whether nobody that a request could run together with can come before the event loop has run it itself."""
+        return self.is_quick and fiber.is_alone()
+
     # Taking turns.
 
     def _run_with_others(self, task: Task) -> dict[str, Array]:
@@ -224,14 +230,12 @@ class Batcher:
             if not is_first:
                 self._tasks.append(task)
                 self._arrivals.notify()
-            elif task.fiber is not None and self._is_soon(task) and task.fiber.is_alone():
-                task.leads = True  # at once, since none can come that it would meet in the next turn of the loop
             else:
                 self._give_turn(task)
         if not task.leads:
             self._wait(task)
         if task.leads:
-            self._lead(task, in_loop=task.fiber is not None)
+            self._lead(task)
         return task.result()
 
     def _give_turn(self, task: Task) -> None:

@@ -23,10 +23,13 @@ Outcome = list[float] | str
 class Bench:
     """A batched model and an event loop in which its requests are answered."""
 
-    def __init__(self, is_quick: bool, is_alone: bool = False) -> None:
+    def __init__(self, is_quick: bool, is_alone: bool = False, allowed_sizes: tuple[int, ...] = ()) -> None:
         self._is_alone = is_alone
         self.model = Doubling()
-        plans = {"double": Plan(BatchLimits(max_rows=8)), "alone": Plan(None, "it is not pure")}
+        plans = {
+            "double": Plan(BatchLimits(max_rows=8, allowed_sizes=allowed_sizes)),
+            "alone": Plan(None, "it is not pure"),
+        }
         self.batcher = Batcher(self.model, plans, "m", is_quick)
 
     def answers(
@@ -119,6 +122,12 @@ def test_a_request_to_a_quick_model_that_nobody_can_meet_runs_at_once() -> None:
     assert quick.answers([1.0], [2.0, 3.0]) == [[2.0], [4.0, 6.0]]
     assert quick.model.batches == [[1.0], [2.0, 3.0]]
     assert quick.answers([-1.0], [4.0]) == ["InvalidArgument", [8.0]]
+
+
+def test_a_request_that_nobody_can_meet_is_padded_like_any_other() -> None:
+    quick = Bench(is_quick=True, is_alone=True, allowed_sizes=(2, 8))
+    assert quick.answers([1.0], [2.0, 3.0]) == [[2.0], [4.0, 6.0]]
+    assert list(map(len, quick.model.batches)) == [2, 2]
 
 
 def test_a_request_to_a_slow_model_does_not_run_in_the_loop_though_nobody_can_meet_it() -> None:
