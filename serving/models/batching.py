@@ -125,7 +125,8 @@ class Batcher:
             return self._run_in_slices(signature, inputs, rows, limits, caller)
         elif fiber is None:
             return self._run_alone(signature, inputs, caller)
-        elif self.is_quick and not limits:  # not to be asked again: a thread may find meanwhile that it is not
+        elif self.is_quick and (not limits or (rows and rows <= limits.loop_rows)):
+            # Not to be asked again whether it is quick: a thread may find meanwhile that it is not.
             return self._run_model(signature, inputs, caller)
         else:  # alone, but elsewhere: the event loop must not wait for it, nor for many rows of a quick model
             key, limits, rows = (object(),), _ALONE, 1

@@ -41,6 +41,8 @@ class BatchLimits:
     """Whether inputs of different lengths run together, filled up to the longest."""
     splits: bool = False
     """Whether larger requests run in slices."""
+    loop_rows: int = 0
+    """The most rows of one request, also of one that is too large to be joined, that an event loop may run."""
 
     def padded(self, rows: int) -> int:
         """The size that so many rows run in."""
@@ -91,7 +93,7 @@ def plan(profile: Profile, asked: BatchingParameters, target_seconds: float = 0.
         return Plan(None, reason, profile.obstacle)
     max_rows = _max_rows(profile.seconds, asked, target_seconds * TARGET_SHARE)
     if profile.quick and not asked.for_model:
-        max_rows = min(max_rows, rows_in_loop(profile.seconds))
+        max_rows = min(max_rows, loop_rows(profile.seconds))
     if max_rows < 2:
         return Plan(None, "the latency target leaves no time for more than one row", profile.obstacle)
     limits = BatchLimits(
@@ -101,6 +103,7 @@ def plan(profile: Profile, asked: BatchingParameters, target_seconds: float = 0.
         tuple(size for size in asked.allowed_batch_sizes if size <= max_rows),
         asked.pad_variable_length_inputs,
         asked.enable_large_batch_splitting,
+        loop_rows=loop_rows(profile.seconds) if profile.quick else 0,
     )
     return Plan(limits, obstacle=profile.obstacle)
 
@@ -145,10 +148,19 @@ def fastest_rows(seconds: Mapping[int, float]) -> int:
     return max(LEAST_ROWS, good)
 
 
-def rows_in_loop(seconds: Mapping[int, float]) -> int:
-    """The largest batch that an event loop may run, if rows that were not measured are as fast as those that were."""
-    of_a_row = min((its / rows for rows, its in seconds.items()), default=LOOP_SECONDS / DEFAULT_ROWS)
-    return round(LOOP_SECONDS / of_a_row)
+def loop_rows(seconds: Mapping[int, float]) -> int:
+    """The most rows that an event loop may run at once, given the seconds of a run by its rows.
+
+    Beyond what was measured each row is taken to add as much as one did on the way to the largest batch, but no less
+    than a quarter of what a row took there.
+    """
+    if not seconds:
+        return DEFAULT_ROWS
+    (fewest, least), (most, longest) = min(seconds.items()), max(seconds.items())
+    of_a_row = longest / most
+    if most == fewest:
+        return round(LOOP_SECONDS / of_a_row)
+    return round((LOOP_SECONDS - least) / max((longest - least) / (most - fewest), of_a_row / 4))
 
 
 def rows_within(seconds: Mapping[int, float], target_seconds: float) -> int:

@@ -13,12 +13,14 @@ from functools import partial
 import numpy as np
 
 from serving.models.nature import Nature
-from serving.models.servable import DEFAULT_SIGNATURE, Servable, Signature
+from serving.models.servable import DEFAULT_SIGNATURE, NEVER_STOPPED, Servable, Signature
 from serving.models.speed import MEASURE_SECONDS, Run, fastest_seconds, measure_sizes
 from serving.tensors.spec import Array, Kind, TensorSpec
 
 QUICK_SECONDS = 0.0002
 """A run of one row that takes less is over sooner than it could be handed to another thread and back."""
+NEARLY_QUICK_SECONDS = 0.001
+"""A run that takes less when it is handed to TensorFlow's threads may be quick without."""
 SLOW_SECONDS = 0.3
 """A signature of which one row takes longer, also the second time, is not tried any further."""
 LOOP_SECONDS = 1.0
@@ -60,7 +62,13 @@ def try_signatures(
     names = sorted(servable.signatures, key=lambda name: (name != DEFAULT_SIGNATURE, name))
     return {
         name: try_signature(
-            servable.signatures[name], servable.natures[name], partial(_runner, servable, name), clock, sizes, ends
+            servable.signatures[name],
+            servable.natures[name],
+            partial(_runner, servable, name),
+            clock,
+            sizes,
+            ends,
+            partial(servable.runner, name, NEVER_STOPPED),
         )
         if clock() < ends
         else Profile("the start would have taken too long", _quick_by_looks(servable.natures[name]), unproven=True)
@@ -83,8 +91,12 @@ def try_signature(
     clock: Callable[[], float],
     sizes: Sequence[int] = (),
     ends: float = math.inf,
+    runner_here: Callable[[], Run] | None = None,
 ) -> Profile:
-    """Try a signature by calling what `runner` makes with made-up rows, until the clock shows `ends`."""
+    """Try a signature by calling what `runner` makes with made-up rows, until the clock shows `ends`.
+
+    What `runner_here` makes runs in the thread that calls it, as a quick model's runs do later.
+    """
     quick = _quick_by_looks(nature)
     obstacle = obstacle_by_looks(signature, nature)
     if obstacle:
@@ -97,16 +109,17 @@ def try_signature(
             return Profile("a row takes too long to be tried", quick=False, unproven=True)
         together = run(rows)
         alone = [run(_row(rows, number)) for number in range(ROWS)]
+        may_be_quick = not nature.loops and _work_follows_rows(signature)
+        run_here = runner_here() if may_be_quick and runner_here and row_seconds < NEARLY_QUICK_SECONDS else run
         runs = max(RUNS, round(ROW_SECONDS / max(row_seconds, ROW_SECONDS / MORE_RUNS)))
-        seconds = fastest_seconds(run, _row(rows, 0), runs, clock)
+        quick = fastest_seconds(run_here, _row(rows, 0), runs, clock) < QUICK_SECONDS and may_be_quick
     except Exception as error:  # whatever made-up rows do to a model, it was loaded and may serve
         return Profile(f"a trial with made-up rows failed: {error}", quick, unproven=True)
-    quick = seconds < QUICK_SECONDS and not nature.loops and _work_follows_rows(signature)
     obstacle = difference(together, alone)
     if obstacle:
         return Profile(obstacle, quick)
     ends = min(ends, clock() + MEASURE_SECONDS)
-    return Profile("", quick, seconds=measure_sizes(run, rows, sizes, clock, ends))
+    return Profile("", quick, seconds=measure_sizes(run_here if quick else run, rows, sizes, clock, ends))
 
 
 def _quick_by_looks(nature: Nature) -> bool | None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +24,11 @@ Outcome = list[float] | str
 class Bench:
     """A batched model and an event loop in which its requests are answered."""
 
-    def __init__(self, is_quick: bool, is_alone: bool = False, allowed_sizes: tuple[int, ...] = ()) -> None:
+    def __init__(self, is_quick: bool, is_alone: bool = False, **limits: Any) -> None:
         self._is_alone = is_alone
         self.model = Doubling()
         plans = {
-            "double": Plan(BatchLimits(max_rows=8, allowed_sizes=allowed_sizes)),
+            "double": Plan(BatchLimits(max_rows=8, **limits)),
             "alone": Plan(None, "it is not pure"),
         }
         self.batcher = Batcher(self.model, plans, "m", is_quick)
@@ -135,6 +136,15 @@ def test_a_request_to_a_slow_model_does_not_run_in_the_loop_though_nobody_can_me
     slow.model.after_run = lambda: threads.add(threading.get_ident())
     assert slow.answers([1.0]) == [[2.0]]
     assert threading.get_ident() not in threads
+
+
+def test_more_rows_than_a_batch_run_in_the_loop_where_they_take_no_longer_than_one_may() -> None:
+    quick, threads = Bench(is_quick=True, loop_rows=10), list[int]()
+    quick.model.after_run = lambda: threads.append(threading.get_ident())
+    assert quick.answers([1.0] * 10) == [[2.0] * 10]
+    assert quick.answers([1.0] * 11) == [[2.0] * 11]
+    here, elsewhere = threads
+    assert here == threading.get_ident() != elsewhere
 
 
 def test_more_rows_than_a_batch_of_a_quick_model_do_not_run_in_the_loop() -> None:

@@ -97,6 +97,23 @@ def test_with_splitting_batches_have_the_execution_size() -> None:
     assert limits(Profile("", quick=False), without).max_rows == 100
 
 
+@pytest.mark.parametrize(
+    ("seconds", "rows"),
+    [
+        ({}, DEFAULT_ROWS),
+        ({1: 0.0001}, 10),
+        ({1: 0.0001, 101: 0.0002}, 900),
+        ({1: 0.0001, 2: 0.0009, 101: 0.0002}, 900),
+        ({1: 0.0001, 100: 0.0001}, 3600),
+        ({1: 0.0001, 100: 0.002}, 47),
+    ],
+    ids=["unknown", "one size", "grows", "disturbed", "does not grow", "grows beyond"],
+)
+def test_an_event_loop_runs_as_many_rows_as_take_a_millisecond(seconds: dict[int, float], rows: int) -> None:
+    assert limits(Profile("", quick=True, seconds=seconds)).loop_rows == rows
+    assert limits(Profile("", quick=False, seconds=seconds)).loop_rows == 0
+
+
 @pytest.mark.parametrize(("row_seconds", "rows"), [(0.0001, 10), (0.00001, DEFAULT_ROWS)])
 def test_the_batches_of_a_quick_model_take_a_millisecond_at_most(row_seconds: float, rows: int) -> None:
     assert limits(Profile("", quick=True, seconds={1: row_seconds})).max_rows == rows

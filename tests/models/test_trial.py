@@ -12,7 +12,7 @@ from serving.models.nature import Nature
 from serving.models.runtime import choose_device, session_config
 from serving.models.servable import Servable, Signature
 from serving.models.speed import MEASURE_SECONDS
-from serving.models.trial import QUICK_SECONDS, Profile, are_quick, try_signature, try_signatures
+from serving.models.trial import NEARLY_QUICK_SECONDS, QUICK_SECONDS, Profile, are_quick, try_signature, try_signatures
 from serving.tensors.spec import Array, TensorSpec
 from tests import saved_models
 from tests.fakes import FakeClock
@@ -92,6 +92,30 @@ def test_a_signature_that_refuses_made_up_rows_runs_alone() -> None:
         raise InvalidArgument("no such word")
 
     assert trial(run) == Profile("a trial with made-up rows failed: no such word", quick=None, unproven=True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nature", "quick"),
+    [
+        (2 * QUICK_SECONDS, PURE, True),
+        (2 * NEARLY_QUICK_SECONDS, PURE, False),
+        (2 * QUICK_SECONDS, Nature("", loops=True), False),
+    ],
+)
+def test_what_may_be_quick_is_measured_without_a_hand_over(seconds: float, nature: Nature, quick: bool) -> None:
+    clock = FakeClock()
+
+    def taking(seconds: float) -> Run:
+        def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+            clock.pass_by(seconds)
+            return double(inputs)
+
+        return run
+
+    here = taking(QUICK_SECONDS / 2)
+    profile = try_signature(signature(), nature, lambda: taking(seconds), clock, runner_here=lambda: here)
+    assert profile.quick is quick
+    assert profile.seconds[1] == pytest.approx(QUICK_SECONDS / 2 if quick else seconds)
 
 
 @pytest.mark.parametrize(("seconds", "quick"), [(QUICK_SECONDS / 2, True), (QUICK_SECONDS * 2, False)])
