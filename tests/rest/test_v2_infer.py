@@ -96,8 +96,12 @@ def test_inputs_may_come_in_any_order(client: FlaskClient) -> None:
         ({"inputs": None}, '"inputs" is missing'),
         ({"inputs": []}, 'input "x" is missing; the model takes x'),
         ({"inputs": {}}, "inputs is {}, a list of input tensors is expected"),
-        ({"inputs": [1]}, "an input is 1, an object is expected"),
-        ({"inputs": [{}]}, "name of an input is null, a string that is not empty is expected"),
+        ({"inputs": [1]}, "inputs[0]: an input is 1, an object is expected"),
+        ({"inputs": [{}]}, "inputs[0]: name of an input is null, a string that is not empty is expected"),
+        (
+            {"inputs": [tensor("x", "FP32", [1, 1], [1]), tensor("z", "FP32", [True], [1])]},
+            "inputs[1]: shape is true, whole numbers is expected",
+        ),
         ({"inputs": [tensor(1, "FP32", [1], [1])]}, "name of an input is 1"),  # type: ignore[arg-type]
         ({"inputs": [tensor("x", "FP32", [1, 1])]}, 'input "x" has neither "data" nor a "binary_data_size"'),
         (
@@ -128,7 +132,7 @@ def test_inputs_may_come_in_any_order(client: FlaskClient) -> None:
         (half(1, outputs=[{"name": "zzz"}]), 'unexpected output "zzz"; the model gives y'),
         (half(1, outputs=[{"name": "y"}] * 2), 'output "y" is there more than once'),
         (half(1, outputs={}), "outputs is {}, a list of outputs is expected"),
-        (half(1, outputs=["y"]), 'an output is "y", an object is expected'),
+        (half(1, outputs=["y"]), 'outputs[0]: an output is "y", an object is expected'),
         (half(1, outputs=[{"name": "y", "parameters": {"binary_data": 1}}]), "binary_data is 1, true or false"),
         (half(1, outputs=[{"name": "y", "parameters": {"classification": -1}}]), "classification is -1"),
         (half(1, id=1), "id is 1, a string is expected"),

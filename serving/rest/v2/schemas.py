@@ -8,6 +8,7 @@ such inputs and outputs is seen later. `load` of serving/rest/schemas.py turns t
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing
@@ -80,7 +81,7 @@ class Inputs(fields.Field[tuple[SentInput, ...]]):
             raise ValidationError('"inputs" is missing; it lists the input tensors')
         if type(value) is not list:
             _refuse(attr, value, "a list of input tensors")
-        return _unique("input", [_input(item) for item in value])
+        return _unique("input", [_located("input", place, item, _input) for place, item in enumerate(value)])
 
 
 class Outputs(fields.Field[tuple[AskedOutput, ...]]):
@@ -91,7 +92,7 @@ class Outputs(fields.Field[tuple[AskedOutput, ...]]):
             return ()
         if type(value) is not list:
             _refuse(attr, value, "a list of outputs")
-        return _unique("output", [_output(item) for item in value])
+        return _unique("output", [_located("output", place, item, _output) for place, item in enumerate(value)])
 
 
 class Infer(Schema):
@@ -145,6 +146,15 @@ class Control(Schema):
 
 
 _NO_PARAMETERS = RequestParameters()
+
+
+def _located(what: str, place: int, item: Any, read: Callable[[Any], Named]) -> Named:
+    """What one of several is read as; an error that does not name it says which one it is."""
+    try:
+        return read(item)
+    except ValidationError as error:
+        (message,) = error.messages
+        raise ValidationError(message if message.startswith(f'{what} "') else f"{what}s[{place}]: {message}") from None
 
 
 def _input(sent: Any) -> SentInput:
