@@ -77,8 +77,10 @@ class Connection(asyncio.Protocol):
         self._unsent_bytes = 0
         self._ahead_bytes = 0
         self._answered: Request | None = None
+        self._sent_ahead = False
+        """Whether the client has asked for more before it had its answers, as far as these are still to come."""
         self._ended = False
-        """Whether the client has said all that it had to say, of which some waits for its turn."""
+        """Whether it has said all that it had to say."""
         self._lingering = False
         self._dropped_bytes = 0
         self._transport: asyncio.Transport
@@ -120,11 +122,10 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._lingering:
             return False
-        if self._is_behind:  # whoever asks for more before the answer does so to read all answers
+        if self._answering or self._is_behind:
             self._ended = True
-            return True
-        if self._answering:  # it hung up, most likely; what is computed already it can still read if it did not
-            self._caller.gone = True
+            if not (self._sent_ahead or self._reader.has_begun or self._is_behind):
+                self._caller.gone = True  # it hung up, most likely; if not, it can still read what is computed already
             return True
         if not self.is_idle:
             self._reader.refuse(_CUT)
@@ -229,6 +230,7 @@ class Connection(asyncio.Protocol):
 
     def _hold_back(self, data: bytes) -> None:
         """Keep what was sent ahead, if there is memory for it."""
+        self._sent_ahead = True
         size = len(data) if len(data) > UNCOUNTED_BYTES else 0
         if self._front.memory.take(size):
             self._held_back.append(data)
@@ -250,6 +252,7 @@ class Connection(asyncio.Protocol):
                 answers += 1
                 self._answering = True
                 self._answered = request = self._reader.complete.popleft()
+                self._sent_ahead |= self._is_behind
                 self._caller = request.caller
                 self._front.answer(request, self)
             elif self._reader.refused is not None:
@@ -262,6 +265,7 @@ class Connection(asyncio.Protocol):
             elif self._ended:
                 self.close()
             else:
+                self._sent_ahead = False
                 if self._reader.continue_is_due:
                     self._reader.continue_is_due = False
                     self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

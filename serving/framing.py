@@ -16,7 +16,6 @@ _VERSIONS = ("1.1", "1.0")
 _ONCE = frozenset(
     (
         b"content-length",
-        b"content-type",
         b"expect",
         b"host",
         b"inference-header-content-length",
@@ -24,7 +23,7 @@ _ONCE = frozenset(
     )
 )
 """Headers that may be sent once, since two could be read as either."""
-_NOTED = _ONCE | {b"content-encoding"}
+_NOTED = _ONCE | {b"content-encoding", b"content-type"}
 _HOST = re.compile(rb"(?:[\w.~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII)
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)([/?].*)?")
 

@@ -329,6 +329,19 @@ def pool(path: Path) -> None:
     _save(path, largest)
 
 
+def brightened(path: Path) -> None:
+    """Answer `y`, `image` float [-1, 4, 4, 1] times the scalar `by`, after a convolution inside a function."""
+
+    @tf.function
+    def times_two(image: Tensor) -> Tensor:
+        return tf.nn.conv2d(image, tf.fill([1, 1, 1, 1], 2.0), 1, "SAME")
+
+    def run(image: Tensor, by: Tensor) -> dict[str, Tensor]:
+        return {"y": times_two(image) * by}
+
+    _save(path, _signature(run, image=((None, 4, 4, 1), "float32"), by=((), "float32")))
+
+
 def size_of_image(path: Path) -> None:
     """Answer `size`, such as "30x50", the height and the width of `image` float [-1, -1, -1, 3], for each."""
 

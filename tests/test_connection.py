@@ -79,28 +79,34 @@ class TestRequests:
         front.go_on()
         assert transport.written == b"</healthz >" * 1000
 
-    def test_a_client_that_has_asked_for_all_that_it_wants_gets_all_of_it(self) -> None:
+    @pytest.mark.parametrize("answered", [0, 1, 2], ids=["at once", "in the midst", "at the last"])
+    @pytest.mark.parametrize("pieces", [[POST, POST + GET], [POST + POST + GET]], ids=["two pieces", "one piece"])
+    def test_a_client_that_has_asked_for_all_that_it_wants_gets_all_of_it(
+        self, pieces: list[bytes], answered: int
+    ) -> None:
         front = FakeFront(at_once=False)
         connection, transport = connect(front)
-        connection.data_received(POST)
-        connection.data_received(POST + GET)
-        assert connection.eof_received()
-        for _ in range(3):
+        for piece in pieces:
+            connection.data_received(piece)
+        for number in range(3):
+            if number == answered:
+                assert connection.eof_received()
             assert not transport.is_closing()
             front.send_waiting()
         assert [request.caller.gone for request in front.requests] == [False] * 3
         assert transport.written == b"</p hello></p hello></healthz >"
         assert transport.is_closing()
 
-    def test_a_request_that_is_cut_short_behind_others_is_refused_at_once(self) -> None:
+    @pytest.mark.parametrize("pieces", [[GET, POST[:-1]], [GET + POST[:-1]]], ids=["two pieces", "one piece"])
+    def test_a_request_that_is_cut_short_behind_another_is_refused_at_once(self, pieces: list[bytes]) -> None:
         front = FakeFront(at_once=False)
         connection, transport = connect(front)
-        connection.data_received(GET)
-        connection.data_received(POST[:-1])
+        for piece in pieces:
+            connection.data_received(piece)
         connection.eof_received()
         front.send_waiting()
         assert transport.written.startswith(b"</healthz >HTTP/1.1 400 ")
-        assert len(front.requests) == 1
+        assert [request.caller.gone for request in front.requests] == [False]
 
     def test_a_client_that_does_not_wait_is_held_back(self) -> None:
         front = FakeFront(at_once=False)
@@ -486,6 +492,17 @@ class TestCallers:
         assert connection.eof_received()
         front.send_waiting()
         assert transport.written == b"</p hello>"
+        assert transport.is_closing()
+
+    def test_a_caller_that_once_asked_for_more_than_one_answer_may_hang_up_later(self) -> None:
+        front = FakeFront(at_once=False)
+        connection, _ = connect(front)
+        connection.data_received(POST + POST)
+        front.send_waiting()
+        front.send_waiting()
+        connection.data_received(POST)
+        connection.eof_received()
+        assert [request.caller.gone for request in front.requests] == [False, False, True]
 
     def test_a_caller_that_has_its_answer_is_not_gone(self) -> None:
         front = FakeFront()

@@ -93,7 +93,7 @@ def plan(profile: Profile, asked: BatchingParameters, target_seconds: float = 0.
         return Plan(None, reason, profile.obstacle)
     max_rows = _max_rows(profile.seconds, asked, target_seconds * TARGET_SHARE)
     if profile.quick and not asked.for_model:
-        max_rows = min(max_rows, loop_rows(profile.seconds))
+        max_rows = min(max_rows, rows_in_loop(profile.seconds))
     if max_rows < 2:
         return Plan(None, "the latency target leaves no time for more than one row", profile.obstacle)
     limits = BatchLimits(
@@ -103,7 +103,7 @@ def plan(profile: Profile, asked: BatchingParameters, target_seconds: float = 0.
         tuple(size for size in asked.allowed_batch_sizes if size <= max_rows),
         asked.pad_variable_length_inputs,
         asked.enable_large_batch_splitting,
-        loop_rows=loop_rows(profile.seconds) if profile.quick else 0,
+        loop_rows=rows_in_loop(profile.seconds) if profile.quick else 0,
     )
     return Plan(limits, obstacle=profile.obstacle)
 
@@ -148,19 +148,20 @@ def fastest_rows(seconds: Mapping[int, float]) -> int:
     return max(LEAST_ROWS, good)
 
 
-def loop_rows(seconds: Mapping[int, float]) -> int:
+def rows_in_loop(seconds: Mapping[int, float]) -> int:
     """The most rows that an event loop may run at once, given the seconds of a run by its rows.
 
-    Beyond what was measured each row is taken to add as much as one did on the way to the largest batch, but no less
-    than a quarter of what a row took there.
+    A run takes as long as the shortest, and for each row as much more as one added on the way to the largest batch, or
+    a quarter of what a row took in the best batch if that is more. With so few as LEAST_ROWS any is short enough.
     """
     if not seconds:
         return DEFAULT_ROWS
-    (fewest, least), (most, longest) = min(seconds.items()), max(seconds.items())
-    of_a_row = longest / most
-    if most == fewest:
-        return round(LOOP_SECONDS / of_a_row)
-    return round((LOOP_SECONDS - least) / max((longest - least) / (most - fewest), of_a_row / 4))
+    least, (most, longest) = min(seconds.values()), max(seconds.items())
+    of_a_row = min(its / rows for rows, its in seconds.items())
+    if len(seconds) == 1:
+        return max(LEAST_ROWS, round(LOOP_SECONDS / of_a_row))
+    more_of_a_row = max(min(of_a_row, (longest - least) / most), of_a_row / 4)
+    return max(LEAST_ROWS, round((LOOP_SECONDS - least) / more_of_a_row))
 
 
 def rows_within(seconds: Mapping[int, float], target_seconds: float) -> int:

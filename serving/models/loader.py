@@ -92,8 +92,8 @@ class Loader:
             if servable.signatures[signature].inputs:
                 log.info("model %s signature %s %s", of.model, signature, its)
         is_quick = are_quick(profiles) and not any(its.limits and its.limits.delay_seconds for its in plans.values())
-        if is_quick:
-            servable.run_in_callers_thread([signature for signature, profile in profiles.items() if profile.quick])
+        quick = [signature for signature, profile in profiles.items() if profile.quick]
+        servable.run_in_callers_thread(quick if is_quick else ())
         noted = Noted(Counted(servable, self._statistics.of(of.model, of.version)), self._runs, of)
         on_slow = partial(servable.run_in_callers_thread, ())
         return Batcher(

@@ -98,11 +98,16 @@ def _ops_of(node: Any, functions: dict[str, Any], entered: set[str]) -> Iterator
     todo = [node]
     for node in todo:  # grows on the way
         yield node.op
-        for value in node.attr.values():
-            for called in (value.func.name, *(function.name for function in value.list.func)):
-                if called in functions and called not in entered:
-                    entered.add(called)
-                    todo.extend(functions[called].node_def)
+        for called in (node.op, *_named_functions(node)):
+            if called in functions and called not in entered:
+                entered.add(called)
+                todo.extend(functions[called].node_def)
+
+
+def _named_functions(node: Any) -> Iterator[str]:
+    for value in node.attr.values():
+        yield value.func.name
+        yield from (function.name for function in value.list.func)
 
 
 def _node_name(edge: str) -> str:

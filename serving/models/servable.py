@@ -37,7 +37,6 @@ LATE_SECONDS = 0.5
 SHORTEST_SECONDS = 0.001
 
 _ERRORS: dict[int, type[errors.ServingError]] = {
-    tf.errors.ABORTED: errors.InvalidArgument,  # oneDNN's, of shapes that one of its kernels cannot compute
     tf.errors.CANCELLED: errors.Cancelled,
     tf.errors.INVALID_ARGUMENT: errors.InvalidArgument,
     tf.errors.NOT_FOUND: errors.NotFound,
@@ -91,6 +90,7 @@ class Servable:
         self._making = threading.Lock()
         self._callables: dict[str, _Callable] = {}
         self._in_callers_thread: set[str] = set()
+        self._tried_here: dict[str, _Callable] = {}
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
             meta_graph = _load(self._session, path)
@@ -130,8 +130,9 @@ class Servable:
             for name in self._in_callers_thread - set(signatures):
                 del self._callables[name]  # made anew, with the time-out, when it is run again
             for name in signatures:
-                self._callables[name] = _callable(self._session, self._wirings[name], NEVER_STOPPED)
+                self._callables[name] = self._tried_here.get(name) or self._make_here(name)
             self._in_callers_thread = set(signatures)
+            self._tried_here.clear()
 
     def freeze(self, signature: str) -> None:
         """Run a signature, before any request does, on a copy of its graph in which variables are constants.
@@ -154,6 +155,14 @@ class Servable:
         return partial(
             self._run, signature, _callable(self._session, self._wirings[signature], timeout_seconds), timeout_seconds
         )
+
+    def runner_here(self, signature: str) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+        """A function that runs a signature as `run_in_callers_thread` will have it run, which keeps what this needs."""
+        call = self._tried_here[signature] = self._make_here(signature)
+        return partial(self._run, signature, call, NEVER_STOPPED)
+
+    def _make_here(self, signature: str) -> "_Callable":
+        return _callable(self._session, self._wirings[signature], NEVER_STOPPED)
 
     def _run(
         self, signature: str, call: "_Callable", timeout_seconds: float, inputs: Mapping[str, Array]
@@ -191,9 +200,9 @@ _ENDS = ("\nDetected at node", "\n\nOriginal stack trace", "\nHint: If you want 
 _NODE = re.compile(r"\s*\[\[(?:\{\{.*?\}\}|[\w./<>-]+/_\d+)\]\]")
 _DEVICE = re.compile(r"/job:\S*/(?=device:)")
 _PATH = re.compile(r"(?<![\w.])/(?:[\w.@+-]+/)+[\w.@+-]*")
-_SOURCE = re.compile(r",? (?:in file|at) (?:\w+/)+\w+\.(?:cc|h):\d+")
-_MATRIX = 2
-"""The rank of what may be empty; more is an image."""
+_SOURCE = re.compile(r",? (?:in file|at) (?:[\w.-]+/)+[\w.]+:\d+")
+_OF_ONEDNN = re.compile(r"/mkl/|Input dims must be")
+"""What its kernels say of shapes that they cannot compute, with a code that TensorFlow has for other things."""
 
 
 def clean_message(error: BaseException) -> str:
@@ -226,29 +235,11 @@ def _translated(
     text = clean_message(error)
     if error.error_code == tf.errors.RESOURCE_EXHAUSTED:
         return errors.Unavailable(f"The model ran out of memory; try fewer rows at once. {text}")
-    if error.error_code in (tf.errors.INVALID_ARGUMENT, tf.errors.ABORTED):
+    if error.error_code == tf.errors.ABORTED and _OF_ONEDNN.search(error.message):
+        return errors.InvalidArgument(text + _unexpected_shapes(signature, inputs))
+    if error.error_code == tf.errors.INVALID_ARGUMENT:
         text += _unexpected_shapes(signature, inputs)
     return _ERRORS.get(error.error_code, errors.ServingError)(text)
-
-
-def _check_shapes(signature: Signature, inputs: Mapping[str, Array]) -> None:
-    """Refuse tensors that oneDNN's kernels do not bear: of other sizes than are stated, rows aside; images of no size.
-
-    Of a signature that leaves them open no more is known, nor of one without a rank.
-    """
-    for name, spec in signature.inputs.items():
-        shape = inputs[name].shape
-        if 0 in shape and len(shape) > _MATRIX:
-            raise errors.InvalidArgument(f'There is nothing to compute: input "{name}" has shape {shape_text(shape)}')
-        if not _fits_but_for_rows(spec, shape):
-            raise errors.InvalidArgument(f"The model cannot compute this shape{_unexpected_shapes(signature, inputs)}")
-
-
-def _fits_but_for_rows(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
-    stated = shape if spec.shape is None else spec.shape
-    return len(shape) == len(stated) and all(
-        want in (None, got) for want, got in zip(stated[1:], shape[1:], strict=True)
-    )
 
 
 def _unexpected_shapes(signature: Signature, inputs: Mapping[str, Array]) -> str:
@@ -372,6 +363,21 @@ def _frozen(session: Any, wiring: _Wiring) -> _Wiring:
 NEVER_STOPPED = math.inf
 """The time-out of runs in the caller's thread."""
 _CALLERS_THREAD = -1
+
+
+def _check_shapes(signature: Signature, inputs: Mapping[str, Array]) -> None:
+    """Refuse tensors that oneDNN's convolutions do not bear: of another rank than is stated, or smaller.
+
+    Rows and scalars, and sizes that a signature leaves open, may be any.
+    """
+    for name, spec in signature.inputs.items():
+        stated, shape = spec.shape, inputs[name].shape
+        if not stated:
+            continue
+        sizes = zip(stated[1:], shape[1:], strict=False)
+        if len(stated) != len(shape) or any(want is not None and got < want for want, got in sizes):
+            raise errors.InvalidArgument(f"The model cannot compute this shape{_unexpected_shapes(signature, inputs)}")
+
 
 _Callable = Callable[..., list[Any]]
 """From the values fed to the list of values fetched."""

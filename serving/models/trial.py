@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from serving.models.nature import Nature
-from serving.models.servable import DEFAULT_SIGNATURE, NEVER_STOPPED, Servable, Signature
+from serving.models.servable import DEFAULT_SIGNATURE, Servable, Signature
 from serving.models.speed import MEASURE_SECONDS, Run, fastest_seconds, measure_sizes
 from serving.tensors.spec import Array, Kind, TensorSpec
 
@@ -68,7 +68,7 @@ def try_signatures(
             clock,
             sizes,
             ends,
-            partial(servable.runner, name, NEVER_STOPPED),
+            partial(servable.runner_here, name),
         )
         if clock() < ends
         else Profile("the start would have taken too long", _quick_by_looks(servable.natures[name]), unproven=True)
@@ -133,6 +133,8 @@ def obstacle_by_looks(signature: Signature, nature: Nature) -> str:
         return f"it is not pure: it runs {nature.impure}"
     if not signature.inputs:
         return "it has no inputs"
+    if nature.spatial and any(spec.shape is None for spec in signature.inputs.values()):
+        return "it computes convolutions of inputs whose rank is not stated"
     for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
         for name, spec in specs.items():
             if spec.dtype is None:

@@ -102,12 +102,25 @@ def test_with_splitting_batches_have_the_execution_size() -> None:
     [
         ({}, DEFAULT_ROWS),
         ({1: 0.0001}, 10),
-        ({1: 0.0001, 101: 0.0002}, 900),
-        ({1: 0.0001, 2: 0.0009, 101: 0.0002}, 900),
+        ({1: 0.0001, 100: 0.0002}, 900),
+        ({1: 0.0001, 2: 0.0009, 100: 0.0002}, 900),
+        ({1: 0.0012, 2: 0.0001, 100: 0.0002}, 900),
+        ({1: 0.0001, 50: 0.0001, 100: 0.004}, 450),
         ({1: 0.0001, 100: 0.0001}, 3600),
         ({1: 0.0001, 100: 0.002}, 47),
+        ({1: 0.00019, 2: 0.004}, LEAST_ROWS),
     ],
-    ids=["unknown", "one size", "grows", "disturbed", "does not grow", "grows beyond"],
+    ids=[
+        "unknown",
+        "one size",
+        "grows",
+        "disturbed in the midst",
+        "disturbed at first",
+        "disturbed at last",
+        "does not grow",
+        "grows beyond",
+        "grows at once",
+    ],
 )
 def test_an_event_loop_runs_as_many_rows_as_take_a_millisecond(seconds: dict[int, float], rows: int) -> None:
     assert limits(Profile("", quick=True, seconds=seconds)).loop_rows == rows

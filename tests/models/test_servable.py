@@ -365,11 +365,27 @@ class TestErrors:
         assert caught.value.message == message
 
     @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (64, 64, 3), (1, 0, 64, 3), (1, 32, 32, 3), (1, 4, 64, 64, 3)])
-    def test_a_convolution_is_spared_shapes_that_end_the_process_or_give_numbers_of_no_meaning(
+    def test_a_convolution_is_spared_shapes_of_which_some_end_the_process_or_give_numbers_of_no_meaning(
         self, shape: tuple[int, ...], loaded: Servables
     ) -> None:
         with pytest.raises(errors.InvalidArgument, match=rf'input "image" has shape {re.escape(shape_text(shape))}'):
             loaded(saved_models.conv).run(DEFAULT, {"image": np.zeros(shape, np.float32)})
+
+    @pytest.mark.parametrize("shape", [(1, 64, 64, 3), (3, 64, 64, 3), (2, 96, 80, 3)])
+    def test_a_convolution_computes_what_is_no_smaller_than_is_stated(
+        self, shape: tuple[int, ...], loaded: Servables
+    ) -> None:
+        y = loaded(saved_models.conv).run(DEFAULT, {"image": np.zeros(shape, np.float32)})["y"]
+        assert y.tolist() == pytest.approx(np.full((shape[0], 10), 0.1))
+
+    def test_a_scalar_beside_a_convolution_may_have_any_shape_and_the_image_may_not(self, fresh: Fresh) -> None:
+        servable = fresh(saved_models.brightened)
+        image = np.ones((2, 4, 4, 1), np.float32)
+        for by in (scalar(3), floats(3), floats([3]), np.ones((1, 1, 1, 1), np.float32)):
+            answer = servable.run(DEFAULT, {"image": image, "by": by})["y"]
+            assert answer.shape == (2, 4, 4, 1)
+        with pytest.raises(errors.InvalidArgument, match=r'input "image" has shape \[4,4,1\]'):
+            servable.run(DEFAULT, {"image": image[0], "by": scalar(3)})
 
     def test_a_pool_that_is_larger_than_the_image_gives_nothing_or_an_error_without_a_path(self, fresh: Fresh) -> None:
         image = np.ones((1, 1, 1, 1), np.float32)
