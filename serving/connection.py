@@ -36,8 +36,6 @@ _LATE = Refused(
     HTTPStatus.REQUEST_TIMEOUT,
     "The request did not arrive in time; send it faster or raise SERVING_HEAD_SECONDS or SERVING_BODY_SECONDS",
 )
-
-
 _CUT = Refused(HTTPStatus.BAD_REQUEST, "The request ended before it was complete")
 
 

@@ -13,15 +13,7 @@ from serving.answers import Refused
 Header = tuple[bytes, bytes]
 
 _VERSIONS = ("1.1", "1.0")
-_ONCE = frozenset(
-    (
-        b"content-length",
-        b"expect",
-        b"host",
-        b"inference-header-content-length",
-        b"transfer-encoding",
-    )
-)
+_ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"inference-header-content-length"))
 """Headers that may be sent once, since two could be read as either."""
 _NOTED = _ONCE | {b"content-encoding", b"content-type"}
 _HOST = re.compile(rb"(?:[\w.~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII)

@@ -28,7 +28,7 @@ UNCOUNTED_BYTES = 64 * 1024
 COUNTED_BYTES = 256 * 1024
 """In what steps the rest is."""
 _CODING = b"transfer-encoding"
-"""What the parser may have read otherwise if spaces follow, so that these are not taken away before it is checked."""
+"""Its value is checked with the spaces behind it, since the parser may not have taken it for `chunked` with them."""
 FRAMING_BYTES = 64 * 1024
 """How much the framing of a chunked body may take beyond as much as the body itself."""
 

@@ -1,4 +1,4 @@
-"""What running a signature does besides computing: whether it changes or draws something, whether it may loop.
+"""What is known of a signature before it is run: whether it changes or draws something, may loop, bears every shape.
 
 Found by walking the graph back from what a signature fetches, through every function on the way. An op counts as pure
 when TensorFlow does not mark it stateful, or when it only reads what it is marked for.
@@ -40,7 +40,7 @@ _LOOPS = frozenset(("While", "StatelessWhile", "Enter", "RefEnter", "LoopCond", 
 
 @dataclass(frozen=True)
 class Nature:
-    """What is known of a signature before it is run."""
+    """The nature of one signature."""
 
     impure: str
     """An op that changes or draws something; "" for none."""
@@ -77,7 +77,7 @@ def _is_pure(name: str) -> bool:
     return not writes and (name in _ONLY_READ or not definition.is_stateful)
 
 
-def _ops(nodes: dict[str, Any], functions: dict[str, Any], fetches: Iterable[str]) -> Iterator[str]:
+def _ops(nodes: dict[str, Any], functions: dict[str, Any], fetches: list[str]) -> Iterator[str]:
     """The ops that run for the fetches: what they need, and everything in the functions that these call."""
     names = [_node_name(fetch) for fetch in fetches]
     seen = set(names)
