@@ -152,16 +152,17 @@ def rows_in_loop(seconds: Mapping[int, float]) -> int:
     """The most rows that an event loop may run at once, given the seconds of a run by its rows.
 
     A run takes as long as the shortest, and for each row as much more as one added on the way to the largest batch, or
-    a quarter of what a row took in the best batch if that is more. With so few as LEAST_ROWS any is short enough.
+    a quarter of what a row took in the best batch if that is more. Two at least, since a machine that is busy meanwhile
+    may make a run look too long for any.
     """
     if not seconds:
         return DEFAULT_ROWS
     least, (most, longest) = min(seconds.values()), max(seconds.items())
     of_a_row = min(its / rows for rows, its in seconds.items())
     if len(seconds) == 1:
-        return max(LEAST_ROWS, round(LOOP_SECONDS / of_a_row))
+        return max(2, round(LOOP_SECONDS / of_a_row))
     more_of_a_row = max(min(of_a_row, (longest - least) / most), of_a_row / 4)
-    return max(LEAST_ROWS, round((LOOP_SECONDS - least) / more_of_a_row))
+    return max(2, round((LOOP_SECONDS - least) / more_of_a_row))
 
 
 def rows_within(seconds: Mapping[int, float], target_seconds: float) -> int:

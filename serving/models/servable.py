@@ -91,6 +91,7 @@ class Servable:
         self._callables: dict[str, _Callable] = {}
         self._in_callers_thread: set[str] = set()
         self._tried_here: dict[str, _Callable] = {}
+        """What trials ran in their own thread, until it is known which signatures go on to do so."""
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
             meta_graph = _load(self._session, path)

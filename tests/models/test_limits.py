@@ -108,7 +108,9 @@ def test_with_splitting_batches_have_the_execution_size() -> None:
         ({1: 0.0001, 50: 0.0001, 100: 0.004}, 450),
         ({1: 0.0001, 100: 0.0001}, 3600),
         ({1: 0.0001, 100: 0.002}, 47),
-        ({1: 0.00019, 2: 0.004}, LEAST_ROWS),
+        ({1: 0.00019, 2: 0.004}, 4),
+        ({1: 0.0012}, 2),
+        ({1: 0.0012, 2: 0.0013}, 2),
     ],
     ids=[
         "unknown",
@@ -120,6 +122,8 @@ def test_with_splitting_batches_have_the_execution_size() -> None:
         "does not grow",
         "grows beyond",
         "grows at once",
+        "one size, disturbed",
+        "all disturbed",
     ],
 )
 def test_an_event_loop_runs_as_many_rows_as_take_a_millisecond(seconds: dict[int, float], rows: int) -> None:
