@@ -65,7 +65,7 @@ def beside(running: Running) -> None:
     for _ in range(REPEATS):
         quiet.append(_small(running, small).p99)
         with ThreadPoolExecutor(1) as pool:
-            others = pool.submit(_send, Job(running.port, large, 1, SECONDS + 1.0))
+            others = pool.submit(_send, Job(running.port, large, 1, SECONDS + 1.0, gives_way=True))
             busy.append(_small(running, small).p99)
             answered = others.result().total
         print(

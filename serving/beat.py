@@ -78,6 +78,11 @@ class Beat:
         """Whether any thread is at work."""
         return bool(self._at_work)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether requests come, or have come a moment ago, that ask for other work than threads are at."""
+        return time.monotonic() < self._until
+
     def note(self, work: Work) -> None:
         """Note that a request has come; for the event loop's thread."""
         if len(self._at_work) > (work in self._at_work):
@@ -93,7 +98,7 @@ class Beat:
         _ask_for_short_turns()
         while True:
             self._wanted.wait()
-            time.sleep(PERIOD_SECONDS if time.monotonic() < self._until else REST_SECONDS)
+            time.sleep(PERIOD_SECONDS if self.is_wanted else REST_SECONDS)
 
 
 beat = Beat()

@@ -34,6 +34,7 @@ from serving.lanes import Lanes
 from serving.listeners import Listeners
 from serving.memory import Memory
 from serving.models.runs import Run, crash_file
+from serving.precedence import precedence
 from serving.request import Limits, Request
 from serving.settings import Settings
 from serving.turns import Turns
@@ -184,6 +185,7 @@ class _Front:
             request.method, request.target, request.body_bytes, request.content_type
         )
         beat.note(Work(lane, in_loop))
+        precedence.claim(self._loop)
         if in_loop:
             self._answer_in_loop(request, connection, lane)
         else:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import simdjson
 
+from serving.precedence import precedence
 from serving.tensors.decode import MAX_RANK
 from serving.tensors.spec import Array, DType, Kind
 
@@ -54,6 +55,7 @@ def skim(text: memoryview, dtype: DType) -> Array | None:
     forms, parts, numbers, depth = list[bytes](), list[Array](), list[Array](), 0
     try:
         for piece in _pieces(text):
+            precedence.give_way()
             forms.append(bytes(piece).translate(None, _NUMBER_CHARACTERS))
             opened, depth = depth, depth + forms[-1].count(b"[") - forms[-1].count(b"]")
             whole = b"".join((b"[" * opened, piece, b"]" * depth))
