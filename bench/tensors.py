@@ -18,7 +18,7 @@ import orjson
 
 from bench.dialects import rows
 from bench.models import CONV, STRINGS, TABLE, TINY, Array, Inputs
-from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 from serving.rest.predict import read_predict
 from serving.tensors.encode import encode_rows
 from serving.tensors.spec import TensorSpec

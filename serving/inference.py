@@ -15,7 +15,7 @@ from serving.models.control import ModelControl
 from serving.models.examples import serialize_examples
 from serving.models.lifecycle import Handle, State, Statuses, VersionStatus
 from serving.models.manager import ModelManager
-from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 from serving.models.statistics import Statistics, Totals, row_count
 from serving.tensors.decode import MAX_RANK
 from serving.tensors.examples import Example

@@ -123,7 +123,7 @@ def _batching(name: str, obstacle: str) -> Finding:
 
 
 def _latency(model: Any) -> Finding:
-    from serving.models.servable import DEFAULT_SIGNATURE
+    from serving.models.signature import DEFAULT_SIGNATURE
     from serving.models.trial import made_up_rows
 
     signature = model.signatures.get(DEFAULT_SIGNATURE)

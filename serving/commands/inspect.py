@@ -55,7 +55,7 @@ def describe(version: VersionPath) -> dict[str, Any]:
 def _signatures(meta_graph: Any) -> dict[str, Any]:
     from serving.models.file_ops import INIT_SIGNATURE
     from serving.models.nature import natures
-    from serving.models.servable import read_signatures
+    from serving.models.signature import read_signatures
     from serving.models.trial import obstacle_by_looks
 
     its_natures = natures(meta_graph)

@@ -110,7 +110,7 @@ def _spec(name: str, described: Mapping[str, Any]) -> TensorSpec:
 def _local(path: Path, signature: str) -> Iterator[Target]:
     from serving.models.loader import Loader
     from serving.models.predict_body import answer_picture, answer_predict
-    from serving.models.servable import DEFAULT_SIGNATURE
+    from serving.models.signature import DEFAULT_SIGNATURE
     from serving.tensors.parse import parse
 
     version, settings = find_version(path), replace(read_settings(), access_log=False)

@@ -12,6 +12,7 @@ from serving.errors import LoadError
 from serving.inputs.image_spec import ImageInput, read_image_input
 from serving.models.about import About, describe
 from serving.models.batching import Batcher
+from serving.models.failures import clean_message, error_code
 from serving.models.frozen import freeze
 from serving.models.golden import check_golden
 from serving.models.limits import plan, sizes_asked
@@ -20,7 +21,8 @@ from serving.models.processors import Processors
 from serving.models.provenance import Inspector
 from serving.models.runs import Noted, Runs, VersionPath
 from serving.models.runtime import choose_device, list_gpus, session_config, start_threads
-from serving.models.servable import DEFAULT_SIGNATURE, Servable, clean_message, error_code
+from serving.models.servable import Servable
+from serving.models.signature import DEFAULT_SIGNATURE
 from serving.models.statistics import Counted, Statistics
 from serving.models.trial import are_quick, try_signatures
 from serving.models.warmup import first_requests, warm_up

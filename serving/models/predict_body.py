@@ -5,7 +5,7 @@ from typing import Any
 from serving.errors import InvalidArgument
 from serving.inputs.image_spec import IMAGE_INPUT
 from serving.models.lifecycle import LoadedModel, Runnable
-from serving.models.servable import DEFAULT_SIGNATURE
+from serving.models.signature import DEFAULT_SIGNATURE
 from serving.tensors.decode import decode_columns, decode_rows
 from serving.tensors.encode import encode_columns, encode_rows
 

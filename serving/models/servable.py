@@ -8,73 +8,27 @@ A signature's callable holds its own copy of the graph's constants and takes fro
 constants). So the default signature, which most clients call, gets its one at load, any other at its first run.
 """
 
-import math
-import re
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import json_format
-from tensorflow.core.framework import types_pb2
-from tensorflow.core.protobuf import config_pb2, error_codes_pb2
 
 from serving import errors
-from serving.caller import PATIENT, TIMED_OUT, Caller
-from serving.models.features import Features, float_features, parsed_features
+from serving.caller import PATIENT, Caller
+from serving.models.failures import check_shapes, clean_message, translated
 from serving.models.nature import Nature, natures
 from serving.models.runtime import tf
-from serving.tensors.spec import Array, TensorSpec, shape_text
-
-DEFAULT_SIGNATURE = "serving_default"
+from serving.models.signature import DEFAULT_SIGNATURE, Signature, metadata, read_signatures
+from serving.models.wiring import NEVER_STOPPED, Call, Wiring
+from serving.tensors.spec import Array
 
 LATE_SECONDS = 0.5
 """How long after its caller's time is over a run may be stopped by its signature's own time-out."""
 SHORTEST_SECONDS = 0.001
-
-_ERRORS: dict[int, type[errors.ServingError]] = {
-    tf.errors.CANCELLED: errors.Cancelled,
-    tf.errors.INVALID_ARGUMENT: errors.InvalidArgument,
-    tf.errors.NOT_FOUND: errors.NotFound,
-    tf.errors.FAILED_PRECONDITION: errors.FailedPrecondition,
-    tf.errors.OUT_OF_RANGE: errors.InvalidArgument,
-    tf.errors.UNIMPLEMENTED: errors.Unimplemented,
-    tf.errors.UNAVAILABLE: errors.Unavailable,
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Signature:
-    """What can be called: the inputs it takes and the outputs it gives, by name."""
-
-    name: str
-    inputs: Mapping[str, TensorSpec]
-    outputs: Mapping[str, TensorSpec]
-    definition: str
-    """The SignatureDef as text, for error messages."""
-    float_features: frozenset[str] = frozenset()
-    """Features of tf.train.Example that the graph parses as floats, where the input is such examples."""
-    features: Features = field(default_factory=dict)
-    """All features that the graph is seen to parse."""
-
-
-@dataclass(frozen=True)
-class _Wiring:
-    """How a signature is tied to the graph. No part of the SignatureDef, for that keeps all of the graph in memory."""
-
-    inputs: tuple[str, ...]
-    feeds: tuple[str, ...]
-    """The tensor fed for each of `inputs`."""
-    fetches: tuple[str, ...]
-    """The tensors to compute, each once; one that is fed cannot be fetched as well."""
-    places: Mapping[str, int]
-    """Where each output is found among the values fetched, followed by those fed."""
-    obstacle: str
-    """Why the signature cannot be run; "" when nothing is seen."""
 
 
 class Servable:
@@ -88,9 +42,9 @@ class Servable:
         """
         self._timeout_seconds = timeout_seconds
         self._making = threading.Lock()
-        self._callables: dict[str, _Callable] = {}
+        self._callables: dict[str, Call] = {}
         self._in_callers_thread: set[str] = set()
-        self._tried_here: dict[str, _Callable] = {}
+        self._tried_here: dict[str, Call] = {}
         """What trials ran in their own thread, until it is known which signatures go on to do so."""
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
@@ -98,8 +52,10 @@ class Servable:
             definitions = dict(sorted(meta_graph.signature_def.items()))
             self.natures: Mapping[str, Nature] = natures(meta_graph)
             self.signatures: Mapping[str, Signature] = read_signatures(meta_graph)
-            self.metadata: Mapping[str, Any] = {name: _metadata(definition) for name, definition in definitions.items()}
-            self._own_wirings = {name: _wiring(definition) for name, definition in definitions.items()}
+            self.metadata: Mapping[str, Any] = {name: metadata(definition) for name, definition in definitions.items()}
+            self._own_wirings: Mapping[str, Wiring] = {
+                name: Wiring.of(definition) for name, definition in definitions.items()
+            }
             self._wirings = dict(self._own_wirings)
             if DEFAULT_SIGNATURE in definitions:
                 with suppress(errors.FailedPrecondition):
@@ -119,7 +75,7 @@ class Servable:
         left = caller.seconds_left()
         if left < seconds - LATE_SECONDS and self.natures[signature].loops:
             seconds = max(left, SHORTEST_SECONDS)
-            call = _stopped_after(self._session, self._wirings[signature], seconds)
+            call = self._wirings[signature].stopped_after(self._session, seconds)
         return self._run(signature, call, seconds, inputs)
 
     def run_in_callers_thread(self, signatures: Collection[str]) -> None:
@@ -140,119 +96,55 @@ class Servable:
 
         Raises whatever TensorFlow raises where it cannot make one.
         """
-        self._rewire(signature, _frozen(self._session, self._own_wirings[signature]))
+        self._rewire(signature, self._own_wirings[signature].frozen(self._session))
 
     def thaw(self, signature: str) -> None:
         """Run a signature on its own graph again."""
         self._rewire(signature, self._own_wirings[signature])
 
-    def _rewire(self, signature: str, wiring: _Wiring) -> None:
+    def _rewire(self, signature: str, wiring: Wiring) -> None:
         with self._making:
             self._wirings[signature] = wiring
             self._callables.pop(signature, None)
 
     def runner(self, signature: str, timeout_seconds: float) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
         """A function that runs a signature with a time-out of its own; what it needs goes when it does."""
-        return partial(
-            self._run, signature, _callable(self._session, self._wirings[signature], timeout_seconds), timeout_seconds
-        )
+        call = self._wirings[signature].tie(self._session, timeout_seconds)
+        return partial(self._run, signature, call, timeout_seconds)
 
     def runner_here(self, signature: str) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
         """A function that runs a signature as `run_in_callers_thread` will have it run, which keeps what this needs."""
         call = self._tried_here[signature] = self._make_here(signature)
         return partial(self._run, signature, call, NEVER_STOPPED)
 
-    def _make_here(self, signature: str) -> "_Callable":
-        return _callable(self._session, self._wirings[signature], NEVER_STOPPED)
+    def _make_here(self, signature: str) -> Call:
+        return self._wirings[signature].tie(self._session, NEVER_STOPPED)
 
-    def _run(
-        self, signature: str, call: "_Callable", timeout_seconds: float, inputs: Mapping[str, Array]
-    ) -> dict[str, Array]:
+    def _run(self, signature: str, call: Call, timeout_seconds: float, inputs: Mapping[str, Array]) -> dict[str, Array]:
         wiring = self._wirings[signature]
         if self.natures[signature].spatial:
-            _check_shapes(self.signatures[signature], inputs)
+            check_shapes(self.signatures[signature], inputs)
         fed = [inputs[name] for name in wiring.inputs]
         try:
             values = [*call(*fed), *fed]
         except tf.errors.OpError as error:
-            raise _translated(error, self.signatures[signature], timeout_seconds, inputs) from None
+            raise translated(error, self.signatures[signature], timeout_seconds, inputs) from None
         return {name: _as_array(values[place]) for name, place in wiring.places.items()}
 
     def close(self) -> None:
         """Give back the model's memory; what Python holds of the graph goes with the next collection. Twice is safe."""
         self._session.close()
 
-    def _make(self, signature: str) -> "_Callable":
+    def _make(self, signature: str) -> Call:
         with self._making:  # two callables would take twice the memory
             if signature not in self._callables:
                 wiring = self._wirings[signature]
                 try:
-                    self._callables[signature] = _callable(self._session, wiring, self._timeout_seconds)
+                    self._callables[signature] = wiring.tie(self._session, self._timeout_seconds)
                 except (tf.errors.OpError, KeyError, ValueError) as error:  # such as a tensor that the graph lacks
                     text = f'Signature "{signature}" cannot be run: {clean_message(error)}'
                     raise errors.FailedPrecondition(text) from None
             return self._callables[signature]
-
-
-# What errors say.
-
-_PREFIX = "Graph execution error:"
-_ENDS = ("\nDetected at node", "\n\nOriginal stack trace", "\nHint: If you want to see")
-_NODE = re.compile(r"\s*\[\[(?:\{\{.*?\}\}|[\w./<>-]+/_\d+)\]\]")
-_DEVICE = re.compile(r"/job:\S*/(?=device:)")
-_PATH = re.compile(r"(?<![\w.])/(?:[\w.@+-]+/)+[\w.@+-]*")
-_SOURCE = re.compile(r",? (?:in file|at) (?:[\w.-]+/)+[\w.]+:\d+")
-_OF_ONEDNN = re.compile(r"/mkl/|Input dims must be")
-"""What its kernels say of shapes that they cannot compute, with a code that TensorFlow has for other things."""
-
-
-def clean_message(error: BaseException) -> str:
-    """What an error says, without graph nodes, stack and paths."""
-    text = (error.message if isinstance(error, tf.errors.OpError) else str(error)).removeprefix(_PREFIX)
-    for end in _ENDS:
-        text = text.split(end)[0]
-    text = _SOURCE.sub("", _DEVICE.sub("", _NODE.sub("", text)))
-    text = _PATH.sub(lambda path: path.group().rsplit("/", 1)[-1] or "...", text)
-    return " ".join(text.split())[:1024] or type(error).__name__
-
-
-def error_code(error: BaseException) -> str:
-    """The name of the TensorFlow status code that fits an error of loading."""
-    if isinstance(error, errors.ServingError):
-        return error.code
-    if isinstance(error, tf.errors.OpError):
-        return str(error_codes_pb2.Code.Name(error.error_code))
-    return "INTERNAL"
-
-
-def _translated(
-    error: Any, signature: Signature, timeout_seconds: float, inputs: Mapping[str, Array]
-) -> errors.ServingError:
-    """The error of a run as one of ours."""
-    if error.error_code == tf.errors.DEADLINE_EXCEEDED:
-        return errors.DeadlineExceeded(
-            f"{TIMED_OUT}: the model took longer than the {timeout_seconds:.3g} seconds allowed"
-        )
-    text = clean_message(error)
-    if error.error_code == tf.errors.RESOURCE_EXHAUSTED:
-        return errors.Unavailable(f"The model ran out of memory; try fewer rows at once. {text}")
-    if error.error_code == tf.errors.ABORTED and _OF_ONEDNN.search(error.message):
-        return errors.InvalidArgument(text + _unexpected_shapes(signature, inputs))
-    if error.error_code == tf.errors.INVALID_ARGUMENT:
-        text += _unexpected_shapes(signature, inputs)
-    return _ERRORS.get(error.error_code, errors.ServingError)(text)
-
-
-def _unexpected_shapes(signature: Signature, inputs: Mapping[str, Array]) -> str:
-    """The inputs whose shape is not the one that the signature states, which may be why a run failed."""
-    return "".join(
-        f' (input "{name}" has shape {shape_text(inputs[name].shape)}, the signature states {spec.shape_text()})'
-        for name, spec in signature.inputs.items()
-        if not spec.accepts(inputs[name].shape)
-    )
-
-
-# Loading.
 
 
 def _load(session: Any, path: Path) -> Any:
@@ -289,143 +181,6 @@ def _fill_from_copies(session: Any) -> None:
             if copy_set and not variable_set
         ]
     )
-
-
-def read_signatures(meta_graph: Any) -> dict[str, Signature]:
-    """The signatures of a MetaGraphDef by name, in the order of their names."""
-    features = parsed_features(meta_graph)
-    return {
-        name: _signature(name, definition, features.get(name, {}))
-        for name, definition in sorted(meta_graph.signature_def.items())
-    }
-
-
-def _signature(name: str, definition: Any, features: Features) -> Signature:
-    floats = float_features(features)
-    return Signature(name, _specs(definition.inputs), _specs(definition.outputs), str(definition), floats, features)
-
-
-def _specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
-    return {name: _spec(name, info) for name, info in sorted(infos.items())}
-
-
-def _spec(name: str, info: Any) -> TensorSpec:
-    shape = info.tensor_shape
-    sizes = None if shape.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in shape.dim)
-    proto = types_pb2.DataType.Name(info.dtype).removesuffix("_REF")  # a TF1 variable, whose values are what travels
-    return TensorSpec(name, proto, sizes)
-
-
-def _metadata(definition: Any) -> dict[str, Any]:
-    """The SignatureDef as the JSON of its protobuf, with proto field names and defaults written out."""
-    return json_format.MessageToDict(
-        definition, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-
-
-# Calling.
-
-
-def _wiring(definition: Any) -> _Wiring:
-    feeds = {name: str(info.name) for name, info in sorted(definition.inputs.items())}
-    outputs = {name: str(info.name) for name, info in sorted(definition.outputs.items())}
-    fetches = [tensor for tensor in dict.fromkeys(outputs.values()) if tensor not in feeds.values()]
-    values = [*fetches, *feeds.values()]
-    places = {name: values.index(tensor) for name, tensor in outputs.items()}
-    return _Wiring(tuple(feeds), tuple(feeds.values()), tuple(fetches), places, _obstacle(feeds, outputs))
-
-
-def _obstacle(feeds: Mapping[str, str], outputs: Mapping[str, str]) -> str:
-    if not outputs:
-        return "it has no outputs"
-    composite = [name for name, tensor in (*feeds.items(), *outputs.items()) if not tensor]
-    if composite:
-        return f'"{composite[0]}" is not a plain tensor'
-    names = {tensor: name for name, tensor in feeds.items()}
-    twice = [f'"{name}" and "{names[tensor]}"' for name, tensor in feeds.items() if names[tensor] != name]
-    return f"its inputs {twice[0]} are one and the same tensor" if twice else ""
-
-
-def _frozen(session: Any, wiring: _Wiring) -> _Wiring:
-    """Add what a signature runs to the session's graph once more, with constants for variables: how that is wired."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_from_session_graph
-
-    graph = session.graph
-    ends = [fetch.partition(":")[0] for fetch in wiring.fetches]
-    definition = convert_variables_to_constants_from_session_graph(session, graph.as_graph_def(), ends)
-    with graph.as_default():
-        tensors = tf.graph_util.import_graph_def(
-            definition, return_elements=[*wiring.feeds, *wiring.fetches], name="frozen"
-        )
-    names = tuple(tensor.name for tensor in tensors)
-    return replace(wiring, feeds=names[: len(wiring.feeds)], fetches=names[len(wiring.feeds) :])
-
-
-NEVER_STOPPED = math.inf
-"""The time-out of runs in the caller's thread."""
-_CALLERS_THREAD = -1
-
-
-def _check_shapes(signature: Signature, inputs: Mapping[str, Array]) -> None:
-    """Refuse tensors that oneDNN's convolutions do not bear: of another rank than is stated, or smaller.
-
-    Rows and scalars, and sizes that a signature leaves open, may be any.
-    """
-    for name, spec in signature.inputs.items():
-        stated, shape = spec.shape, inputs[name].shape
-        if not stated:
-            continue
-        sizes = zip(stated[1:], shape[1:], strict=False)
-        if len(stated) != len(shape) or any(want is not None and got < want for want, got in sizes):
-            raise errors.InvalidArgument(f"The model cannot compute this shape{_unexpected_shapes(signature, inputs)}")
-
-
-_Callable = Callable[..., list[Any]]
-"""From the values fed to the list of values fetched."""
-
-
-def _callable(session: Any, wiring: _Wiring, timeout_seconds: float) -> _Callable:
-    """Tie a signature to the session; ValueError or what TensorFlow raises when that cannot be.
-
-    The session's private callables skip most of `Session.run`, which takes ten times as long for a small model; where a
-    TensorFlow no longer has them, the public way does the same.
-    """
-    if wiring.obstacle:
-        raise ValueError(wiring.obstacle)
-    if not wiring.fetches:
-        return lambda *_: []
-    options = (
-        tf.compat.v1.RunOptions(inter_op_thread_pool=_CALLERS_THREAD)
-        if timeout_seconds == NEVER_STOPPED
-        else tf.compat.v1.RunOptions(timeout_in_ms=max(1, round(timeout_seconds * 1000)))
-    )
-    if not hasattr(session, "_make_callable_from_options"):
-        return _public_callable(session, wiring, options)
-    made: _Callable = session._make_callable_from_options(
-        config_pb2.CallableOptions(feed=wiring.feeds, fetch=wiring.fetches, run_options=options)
-    )
-    return made
-
-
-def _stopped_after(session: Any, wiring: _Wiring, seconds: float) -> _Callable:
-    """A callable with its own time-out: it takes 0.2 ms more, and the first one a copy of the graph's constants."""
-    if not wiring.fetches:
-        return lambda *_: []
-    return _public_callable(session, wiring, tf.compat.v1.RunOptions(timeout_in_ms=max(1, round(seconds * 1000))))
-
-
-def _public_callable(session: Any, wiring: _Wiring, options: Any) -> _Callable:
-    feeds, fetches = (
-        [session.graph.get_tensor_by_name(name) for name in names] for names in (wiring.feeds, wiring.fetches)
-    )
-
-    def call(*values: Any) -> list[Any]:
-        try:
-            return list(session.run(fetches, dict(zip(feeds, values, strict=True)), options))
-        except ValueError as error:  # a shape that is not the placeholder's, which the private callables let pass
-            raise errors.InvalidArgument(clean_message(error)) from None
-
-    return call
 
 
 def _as_array(value: Any) -> Array:

@@ -13,7 +13,8 @@ from functools import partial
 import numpy as np
 
 from serving.models.nature import Nature
-from serving.models.servable import DEFAULT_SIGNATURE, Servable, Signature
+from serving.models.servable import Servable
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 from serving.models.speed import MEASURE_SECONDS, Run, fastest_seconds, measure_sizes
 from serving.tensors.spec import Array, Kind, TensorSpec
 

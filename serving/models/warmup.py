@@ -14,7 +14,7 @@ from serving.errors import InvalidArgument
 from serving.models.about import Requests
 from serving.models.lifecycle import Runnable
 from serving.models.runtime import tf
-from serving.models.servable import DEFAULT_SIGNATURE
+from serving.models.signature import DEFAULT_SIGNATURE
 from serving.tensors.spec import Array
 
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"

@@ -11,7 +11,7 @@ from serving import __version__, metrics
 from serving.errors import NotFound
 from serving.inference import Inference, ModelChoice
 from serving.models.lifecycle import VersionStatus
-from serving.models.servable import Signature
+from serving.models.signature import Signature
 from serving.rest.activity import activity
 from serving.rest.application import Answer, json_answer
 from serving.rest.loaded import LoadedVersion, describe_handle, loaded_versions

@@ -9,7 +9,7 @@ from serving.errors import ServingError
 from serving.inference import Inference, ModelChoice, check_classify, check_regress
 from serving.models.about import About
 from serving.models.lifecycle import Handle, State
-from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 
 _EXAMPLE_METHODS = {
     "classify": ("tensorflow/serving/classify", check_classify),

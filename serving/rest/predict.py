@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from serving.errors import InvalidArgument
-from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
 from serving.tensors.cost import MakeRoom, unbounded
 from serving.tensors.outline import outline

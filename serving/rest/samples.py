@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from serving.models.examples import parse_example, serialize_examples
-from serving.models.servable import Signature
+from serving.models.signature import Signature
 from serving.rest.loaded import LoadedVersion
 from serving.tensors.examples import decode_examples
 from serving.tensors.spec import Array, Kind, TensorSpec

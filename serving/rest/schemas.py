@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing
 
 from serving.errors import InvalidArgument
-from serving.models.servable import Signature
+from serving.models.signature import Signature
 from serving.tensors.decode import decode_columns, decode_rows
 from serving.tensors.echo import echo
 from serving.tensors.examples import decode_examples

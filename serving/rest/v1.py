@@ -21,7 +21,7 @@ from serving.access.grants import Need, Right
 from serving.errors import InvalidArgument, MethodNotAllowed, NotFound, ServingError
 from serving.inference import CLASSIFY_OUTPUTS, Inference, ModelChoice
 from serving.models.lifecycle import Handle, VersionStatus
-from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.forms import answers, readers

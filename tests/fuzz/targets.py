@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from serving.errors import ServingError
-from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 from serving.rest import schemas
 from serving.rest.body import read_buffer
 from serving.rest.predict import read_predict

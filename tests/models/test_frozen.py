@@ -10,7 +10,8 @@ import pytest
 from serving.models.frozen import freeze
 from serving.models.nature import Nature
 from serving.models.runtime import Device, session_config
-from serving.models.servable import DEFAULT_SIGNATURE, Servable, Signature
+from serving.models.servable import Servable
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 from serving.models.trial import difference, made_up_rows
 from serving.tensors.spec import Array, TensorSpec
 from tests import saved_models

@@ -16,8 +16,9 @@ from tensorflow.core.protobuf import config_pb2
 
 from serving import errors
 from serving.caller import Caller
+from serving.models.failures import clean_message, error_code
 from serving.models.runtime import Device, session_config, tf
-from serving.models.servable import Servable, clean_message, error_code
+from serving.models.servable import Servable
 from serving.tensors.spec import DTYPES, TensorSpec, shape_text
 from tests import saved_models
 from tests.saved_models import Shelf

@@ -10,7 +10,8 @@ import pytest
 from serving.errors import InvalidArgument
 from serving.models.nature import Nature
 from serving.models.runtime import choose_device, session_config
-from serving.models.servable import Servable, Signature
+from serving.models.servable import Servable
+from serving.models.signature import Signature
 from serving.models.speed import MEASURE_SECONDS
 from serving.models.trial import NEARLY_QUICK_SECONDS, QUICK_SECONDS, Profile, are_quick, try_signature, try_signatures
 from serving.tensors.spec import Array, TensorSpec

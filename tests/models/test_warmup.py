@@ -10,7 +10,8 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from serving.errors import InvalidArgument
 from serving.models.runtime import Device, session_config, tf
-from serving.models.servable import Servable, Signature
+from serving.models.servable import Servable
+from serving.models.signature import Signature
 from serving.models.warmup import MAX_RECORDS, warm_up
 from serving.tensors.spec import TensorSpec
 from tests import saved_models

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from serving.models.about import About
-from serving.models.servable import Signature
+from serving.models.signature import Signature
 from serving.rest.loaded import LoadedVersion
 from serving.rest.openapi.document import build
 from serving.settings import Settings

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving.errors import ServingError
-from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 from serving.rest.predict import read_predict
 from serving.tensors.parse import parse
 from serving.tensors.skim import FROM_BYTES

@@ -9,7 +9,7 @@ from werkzeug.http import parse_accept_header
 from serving.errors import NotAcceptable
 from serving.inputs.npy import encode_npy
 from serving.inputs.table import csv_bytes, encode_csv
-from serving.models.servable import Signature
+from serving.models.signature import Signature
 from serving.rest.application import Answer, json_answer
 from serving.rest.forms.media import CSV, JSON, MAX_HEADERS, NPY, media_type
 from serving.tensors.cost import answer_bytes

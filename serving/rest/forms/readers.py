@@ -17,7 +17,7 @@ from serving.inputs.image_spec import IMAGE_INPUT, ImageInput
 from serving.inputs.npy import decode_npy
 from serving.inputs.pictures import decode_pictures
 from serving.inputs.table import decode_csv
-from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 from serving.rest.forms.media import CSV, JPEG, MAX_HEADERS, MULTIPART, NPY, PNG, media_type
 from serving.rest.forms.multipart import read_multipart
 from serving.rest.predict import PredictRequest

@@ -6,7 +6,7 @@ from typing import Any
 
 from serving.errors import NotAcceptable, ServingError
 from serving.inputs.table import encode_csv, layout_of
-from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 from serving.rest.forms import answers, readers
 from serving.rest.forms.media import CSV, JPEG, MULTIPART, NPY, PNG
 from serving.rest.loaded import LoadedVersion

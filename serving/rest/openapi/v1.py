@@ -6,7 +6,7 @@ from typing import Any
 from apispec import APISpec
 
 from serving.models.about import class_labels
-from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 from serving.rest.loaded import LoadedVersion
 from serving.rest.openapi import forms, tensors
 from serving.rest.openapi.answers import Metadata, ModelList, ModelStatus

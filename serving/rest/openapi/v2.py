@@ -5,7 +5,7 @@ from typing import Any
 
 from apispec import APISpec
 
-from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 from serving.rest.loaded import LoadedVersion
 from serving.rest.openapi import tensors
 from serving.rest.openapi.operations import (

@@ -8,7 +8,7 @@ from typing import Any
 from serving.errors import InvalidArgument
 from serving.inference import Inference, ModelChoice, find_signature
 from serving.models.lifecycle import Handle
-from serving.models.servable import Signature
+from serving.models.signature import Signature
 from serving.rest import schemas
 from serving.rest.application import Answer, json_answer
 from serving.rest.http import heed_deadline

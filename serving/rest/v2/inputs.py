@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from serving.errors import InvalidArgument, Unimplemented
-from serving.models.servable import Signature
+from serving.models.signature import Signature
 from serving.rest.v2.body import HEADER
 from serving.rest.v2.schemas import SentInput
 from serving.tensors.binary import decode_binary, strings_bytes

@@ -5,7 +5,7 @@ from typing import Any
 
 from serving.models.lifecycle import Handle
 from serving.models.limits import DEFAULT_ROWS
-from serving.models.servable import DEFAULT_SIGNATURE, Signature
+from serving.models.signature import DEFAULT_SIGNATURE, Signature
 from serving.tensors.datatypes import PROTO_NAMES
 from serving.tensors.spec import TensorSpec
 

@@ -10,7 +10,7 @@ import orjson
 
 from serving.errors import InvalidArgument
 from serving.models.lifecycle import Handle
-from serving.models.servable import Signature
+from serving.models.signature import Signature
 from serving.rest.v2.schemas import AskedOutput
 from serving.tensors.binary import encode_binary
 from serving.tensors.cost import answer_bytes
