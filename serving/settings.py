@@ -20,6 +20,8 @@ PREFIX = "SERVING_"
 MEBI = 1024 * 1024
 REQUEST_MEMORY_SHARES = 5
 """Of the memory for requests a share is for bodies, one for texts and tensors, the others are for objects."""
+KEPT_SHARES = 10
+"""As much as such a share of it stays with the threads when the requests are answered."""
 
 
 def _whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -258,7 +260,7 @@ class Settings:
     @property
     def kept_bytes(self) -> int:
         """What the threads of a worker may keep, for the next requests, of the memory that they have freed."""
-        return self.memory_for_requests // REQUEST_MEMORY_SHARES
+        return self.memory_for_requests // KEPT_SHARES
 
     @property
     def memory_for_requests(self) -> int:

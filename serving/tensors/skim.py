@@ -22,7 +22,7 @@ FROM_BYTES = 2048
 """Smaller tensors are read as fast in other ways."""
 PIECE_BYTES = 64 * 1024
 """How much is read at a time: the parser has the interpreter to itself for a quarter of a millisecond."""
-CAST_PIECES = 64
+CAST_PIECES = 16
 """How many pieces get their dtype at once.
 
 numpy gives up the interpreter for that. Who does so in every piece takes it back before others wake, and makes their
