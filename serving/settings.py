@@ -20,7 +20,7 @@ PREFIX = "SERVING_"
 MEBI = 1024 * 1024
 REQUEST_MEMORY_SHARES = 5
 """Of the memory for requests a share is for bodies, one for texts and tensors, the others are for objects."""
-KEPT_SHARES = 10
+KEPT_SHARES = 20
 """As much as such a share of it stays with the threads when the requests are answered."""
 
 

@@ -51,7 +51,7 @@ def test_all_that_was_taken_is_called_in_order(calls: Calls) -> None:
 
 def test_the_thread_that_was_busy_last_is_asked_first() -> None:
     lanes, threads = Lanes(16, max_waiting=1), list[int]()
-    for number in range(64):
+    for number in range(20):
         assert lanes.submit("one", lambda: threads.append(threading.get_ident()))
         wait_for(lambda number=number: len(threads) > number, "it is called", 10)
     assert len(set(threads)) <= 4  # a few, since one may not be idle yet when the next call comes
