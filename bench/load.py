@@ -46,7 +46,7 @@ class Job:
     min_answers: int = 0
     """Go on until there are as many, but for no longer than three times `seconds`, or PATIENCE_SECONDS."""
     gives_way: bool = False
-    """Leave the processors to whoever else wants them, as a client on another machine does. Linux only."""
+    """Leave the processors to whoever else wants them, as a client on another machine does."""
 
 
 @dataclass

@@ -70,14 +70,17 @@ class Lanes:
     def _run(self) -> None:
         given: SimpleQueue[_Job] = SimpleQueue()
         while True:
-            lane, call = self._next(given)
-            try:
-                with beat.during(Work(lane.name, in_loop=False)):
-                    call()
-            except BaseException:  # a thread that ended would be missed, and so would its share of the lane
-                log.exception("a request failed in a way that was not foreseen")
-            finally:
-                self._go_on(lane)
+            self._do(*self._next(given))
+
+    def _do(self, lane: _Lane, call: Call) -> None:
+        """Call something. Nothing of it is held any more when that is over, also by a thread that stays idle."""
+        try:
+            with beat.during(Work(lane.name, in_loop=False)):
+                call()
+        except BaseException:  # a thread that ended would be missed, and so would its share of the lane
+            log.exception("a request failed in a way that was not foreseen")
+        finally:
+            self._go_on(lane)
 
     def _next(self, given: SimpleQueue[_Job]) -> _Job:
         """What to do next, for a thread that gets it `given` when there is nothing yet."""

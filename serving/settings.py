@@ -21,7 +21,7 @@ MEBI = 1024 * 1024
 REQUEST_MEMORY_SHARES = 5
 """Of the memory for requests a share is for bodies, one for texts and tensors, the others are for objects."""
 KEPT_SHARES = 20
-"""As much as such a share of it stays with the threads when the requests are answered."""
+"""One of so many parts of the memory for requests is what threads may keep when these are answered."""
 
 
 def _whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:

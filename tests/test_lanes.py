@@ -1,6 +1,7 @@
 """Threads that are shared out between lanes."""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -91,3 +92,20 @@ def test_a_call_that_fails_costs_neither_a_thread_nor_the_share_of_its_lane(
     lanes.submit("other", calls("other"))
     wait_for(lambda: sorted(calls.begun) == ["failing", "other"], "both are called", 10)
     assert caplog.text.count("on purpose") >= 4
+
+
+def test_nothing_of_a_call_is_held_by_a_thread_that_is_idle() -> None:
+    class Body:
+        pass
+
+    lanes, bodies = Lanes(4, max_waiting=10), list["weakref.ref[Body]"]()
+    together = threading.Barrier(2)
+
+    def ask() -> None:
+        body = Body()
+        bodies.append(weakref.ref(body))
+        assert lanes.submit("one", lambda: (body, together.wait(10)))
+
+    ask()
+    ask()
+    wait_for(lambda: not any(body() for body in bodies), "what the calls held is gone", 10)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.settings import KEPT_SHARES
 from tests import saved_models
 from tests.conftest import Held
 from tests.server import MEBI, Server, memory, serving
@@ -18,7 +19,7 @@ from tests.tensors.reading import VALUES, rows
 BODY_BYTES = 2 * MEBI
 ROOM = 40 * BODY_BYTES
 THREADS = 8
-SLACK = ROOM // 5 + 96 * MEBI
+SLACK = ROOM // KEPT_SHARES + 96 * MEBI
 """What threads may keep of what they have freed; and what a worker takes once, when it first answers such requests."""
 SECONDS = 6
 CLIENTS = 24

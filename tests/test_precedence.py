@@ -91,7 +91,7 @@ def test_the_event_loop_does_not_wait_for_itself(
 
 
 def test_nobody_waits_where_nothing_else_is_asked_for(loop: TurningLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REST_SECONDS", FOREVER)
+    monkeypatch.setattr(module, "PAUSE_SECONDS", FOREVER)
     precedence = Precedence(lambda: False)
     precedence.claim(loop)
     assert not loop.turn()
@@ -117,6 +117,16 @@ def test_large_texts_are_read_in_pieces_between_which_the_event_loop_may_go_firs
     read = skim.skim(text, DTYPES["DT_FLOAT"])
     assert read is not None
     assert np.array_equal(read, np.full(1_000_000, 0.25, np.float32))
-    assert ways.count("skim") >= len(text) / skim.PIECE_BYTES
+    assert ways.count("skim") >= len(text) // skim.PIECE_BYTES
     cost.numbers_bytes(text)
-    assert ways.count("cost") >= len(text) / (1024 * 1024)
+    counted = ways.count("cost")
+    cost.objects_bytes(text)
+    assert 0 < counted < ways.count("cost")
+
+
+def test_a_small_text_is_read_without_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", FOREVER)
+    monkeypatch.setattr(skim, "precedence", Precedence(lambda: True))
+    read = skim.skim(memoryview(b"[" + b"0.25," * 1_000 + b"1]"), DTYPES["DT_FLOAT"])
+    assert read is not None
+    assert read.shape == (1_001,)

@@ -51,7 +51,7 @@ def error_code(error: BaseException) -> str:
     return "INTERNAL"
 
 
-def translated(
+def run_error(
     error: Any, signature: Signature, timeout_seconds: float, inputs: Mapping[str, Array]
 ) -> errors.ServingError:
     """The error of a run as one of ours."""

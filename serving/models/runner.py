@@ -33,3 +33,4 @@ class Runner:
         while (call := self._calls.get()) is not None:
             with beat.during(Work(self._model, in_loop=True)):
                 call()
+            del call  # which holds requests, and the next one may be long in coming

@@ -19,10 +19,10 @@ import numpy as np
 
 from serving import errors
 from serving.caller import PATIENT, Caller
-from serving.models.failures import check_shapes, clean_message, translated
+from serving.models.failures import check_shapes, clean_message, run_error
 from serving.models.nature import Nature, natures
 from serving.models.runtime import tf
-from serving.models.signature import DEFAULT_SIGNATURE, Signature, metadata, read_signatures
+from serving.models.signature import DEFAULT_SIGNATURE, Signature, read_signatures, signature_metadata
 from serving.models.wiring import NEVER_STOPPED, Call, Wiring
 from serving.tensors.spec import Array
 
@@ -52,7 +52,9 @@ class Servable:
             definitions = dict(sorted(meta_graph.signature_def.items()))
             self.natures: Mapping[str, Nature] = natures(meta_graph)
             self.signatures: Mapping[str, Signature] = read_signatures(meta_graph)
-            self.metadata: Mapping[str, Any] = {name: metadata(definition) for name, definition in definitions.items()}
+            self.metadata: Mapping[str, Any] = {
+                name: signature_metadata(definition) for name, definition in definitions.items()
+            }
             self._own_wirings: Mapping[str, Wiring] = {
                 name: Wiring.of(definition) for name, definition in definitions.items()
             }
@@ -128,7 +130,7 @@ class Servable:
         try:
             values = [*call(*fed), *fed]
         except tf.errors.OpError as error:
-            raise translated(error, self.signatures[signature], timeout_seconds, inputs) from None
+            raise run_error(error, self.signatures[signature], timeout_seconds, inputs) from None
         return {name: _as_array(values[place]) for name, place in wiring.places.items()}
 
     def close(self) -> None:

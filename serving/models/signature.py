@@ -53,7 +53,7 @@ def _spec(name: str, info: Any) -> TensorSpec:
     return TensorSpec(name, proto, sizes)
 
 
-def metadata(definition: Any) -> dict[str, Any]:
+def signature_metadata(definition: Any) -> dict[str, Any]:
     """The SignatureDef as the JSON of its protobuf, with proto field names and defaults written out."""
     return json_format.MessageToDict(
         definition, preserving_proto_field_name=True, always_print_fields_with_no_presence=True

@@ -65,27 +65,24 @@ class Wiring:
         """
         if self.obstacle:
             raise ValueError(self.obstacle)
-        if not self.fetches:
-            return lambda *_: []
-        options = (
-            tf.compat.v1.RunOptions(inter_op_thread_pool=_CALLERS_THREAD)
-            if timeout_seconds == NEVER_STOPPED
-            else tf.compat.v1.RunOptions(timeout_in_ms=max(1, round(timeout_seconds * 1000)))
-        )
-        if not hasattr(session, "_make_callable_from_options"):
-            return self._public_callable(session, options)
+        if not self.fetches or not hasattr(session, "_make_callable_from_options"):
+            return self._public_callable(session, timeout_seconds)
         made: Call = session._make_callable_from_options(
-            config_pb2.CallableOptions(feed=self.feeds, fetch=self.fetches, run_options=options)
+            config_pb2.CallableOptions(feed=self.feeds, fetch=self.fetches, run_options=_options(timeout_seconds))
         )
         return made
 
     def stopped_after(self, session: Any, seconds: float) -> Call:
-        """A call with its own time-out: it takes 0.2 ms more, and the first one a copy of the graph's constants."""
+        """A call with its own time-out: it takes 0.2 ms more, and the first one a copy of the graph's constants.
+
+        For a signature that was tied before, so that nothing stands against running it.
+        """
+        return self._public_callable(session, seconds)
+
+    def _public_callable(self, session: Any, timeout_seconds: float) -> Call:
         if not self.fetches:
             return lambda *_: []
-        return self._public_callable(session, tf.compat.v1.RunOptions(timeout_in_ms=max(1, round(seconds * 1000))))
-
-    def _public_callable(self, session: Any, options: Any) -> Call:
+        options = _options(timeout_seconds)
         feeds, fetches = (
             [session.graph.get_tensor_by_name(name) for name in names] for names in (self.feeds, self.fetches)
         )
@@ -97,6 +94,12 @@ class Wiring:
                 raise errors.InvalidArgument(clean_message(error)) from None
 
         return run
+
+
+def _options(timeout_seconds: float) -> Any:
+    if timeout_seconds == NEVER_STOPPED:
+        return tf.compat.v1.RunOptions(inter_op_thread_pool=_CALLERS_THREAD)
+    return tf.compat.v1.RunOptions(timeout_in_ms=max(1, round(timeout_seconds * 1000)))
 
 
 def _obstacle(feeds: Mapping[str, str], outputs: Mapping[str, str]) -> str:

@@ -88,7 +88,8 @@ def _written_bytes(name: str, array: Array) -> int:
 def _pieces(text: memoryview) -> Iterator[NDArray[np.uint8]]:
     """The text in pieces, between which the event loop may go first."""
     for start in range(0, len(text), _PIECE_BYTES):
-        precedence.give_way()
+        if start:
+            precedence.give_way()
         yield np.frombuffer(text[start : start + _PIECE_BYTES], np.uint8)
 
 

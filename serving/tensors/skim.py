@@ -26,7 +26,7 @@ CAST_PIECES = 16
 """How many pieces get their dtype at once.
 
 numpy gives up the interpreter for that. Who does so in every piece takes it back before others wake, and makes their
-wait for it begin anew.
+wait for it begin anew. More at once would take more memory.
 """
 NEAR_BYTES = 1024
 """How far from the end of a piece there must be a comma."""
@@ -55,7 +55,6 @@ def skim(text: memoryview, dtype: DType) -> Array | None:
     forms, parts, numbers, depth = list[bytes](), list[Array](), list[Array](), 0
     try:
         for piece in _pieces(text):
-            precedence.give_way()
             forms.append(bytes(piece).translate(None, _NUMBER_CHARACTERS))
             opened, depth = depth, depth + forms[-1].count(b"[") - forms[-1].count(b"]")
             whole = b"".join((b"[" * opened, piece, b"]" * depth))
@@ -72,12 +71,13 @@ def skim(text: memoryview, dtype: DType) -> Array | None:
 
 
 def _pieces(text: memoryview) -> Iterator[memoryview]:
-    """The text, cut at commas; ValueError where there is none for long."""
+    """The text, cut at commas, between which the event loop may go first; ValueError where there is none for long."""
     start, stop = 0, PIECE_BYTES
     while stop < len(text):
         near = max(start, stop - NEAR_BYTES)
         stop = near + bytes(text[near:stop]).rindex(b",")
         yield text[start:stop]
+        precedence.give_way()
         start, stop = stop + 1, stop + 1 + PIECE_BYTES
     yield text[start:]
 
