@@ -50,7 +50,7 @@ class Beat:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._at_work = Counter[Work]()
-        self._wanted = threading.Event()
+        self._busy = threading.Event()
         self._started = False
         self._until = 0.0
 
@@ -59,7 +59,7 @@ class Beat:
         """Be at work within this."""
         with self._lock:
             self._at_work[work] += 1
-            self._wanted.set()
+            self._busy.set()
             if not self._started:  # not before: threads do not survive the fork of a worker
                 self._started = True
                 self._start()
@@ -71,7 +71,7 @@ class Beat:
                 if not self._at_work[work]:
                     del self._at_work[work]
                 if not self._at_work:
-                    self._wanted.clear()
+                    self._busy.clear()
 
     @property
     def is_at_work(self) -> bool:
@@ -97,7 +97,7 @@ class Beat:
     def _run(self) -> None:
         _ask_for_short_turns()
         while True:
-            self._wanted.wait()
+            self._busy.wait()
             time.sleep(PERIOD_SECONDS if self.is_wanted else REST_SECONDS)
 
 
